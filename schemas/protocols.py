@@ -1,0 +1,140 @@
+"""What the rooms ask of an engine and of a sandbox. Implementations live in `factory/`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.vocabulary import ExecStatus, SandboxLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. Temperature 0 is greedy, and then top_p says nothing."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine wrote.
+
+    `token_ids` decode to exactly `text`. A stop string is part of the text; the text ends with the token that
+    completed it, so it can run a few characters past the stop string and never holds half a token.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    stopped_on: str | None
+    """The stop string that ended it; null at the end-of-turn token and at a limit."""
+    finished: bool
+    """The model wrote its end-of-turn token (which is not part of the text)."""
+    logprob_sum: float
+
+
+class Engine(Protocol):
+    """A language model that continues token ids. It knows nothing of hints and tools."""
+
+    name: str
+    """`name@revision`: two engines of one name give the same text for the same request."""
+    max_model_len: int
+
+    async def complete(
+        self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
+    ) -> Completion:
+        """Continue `prompt_ids`.
+
+        Args:
+            prompt_ids: Tokens so far, special ones included; at most `max_model_len - 1`.
+            stop: Strings that end the completion.
+            max_tokens: At least 1; the context window cuts it further.
+            sampling: Temperature and top_p.
+            seed: Decides the draw where the temperature is above 0.
+
+        Raises:
+            EngineError: this request failed. Others are not affected.
+        """
+        ...
+
+    def prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        """The text of a chat up to where the assistant starts to write."""
+        ...
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of tokens, unchanged: no clean-up, control tokens spelled out."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop, and free the memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one execution may use."""
+
+    wall_s: float = 5.0
+    cpu_s: float = 5.0
+    memory_mb: int = 512
+    """Beyond what the warm interpreter itself needs."""
+    output_bytes: int = 64 * 1024
+    """Of stdout and stderr each; more ends the execution with status `output`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """How an execution ended and what it printed. Nothing in it was claimed by the code itself."""
+
+    status: ExecStatus
+    exit_code: int
+    """Negative: the signal that ended the process."""
+    stdout: str
+    """Undecodable bytes are escaped, so the text is always valid UTF-8."""
+    stderr: str
+    """For a raised exception: the traceback with the frames of the code alone."""
+    output_truncated: bool
+    wall_ms: float
+    cpu_ms: float
+    max_rss_kb: int
+
+
+class Session(Protocol):
+    """An interpreter whose state lives from one block to the next, as the tool calls of one trajectory need."""
+
+    async def run(self, code: str) -> ExecResult:
+        """Run one block. Its last expression is echoed, as in a notebook.
+
+        After a block that killed the interpreter (time, memory, signal) the next call starts a fresh one and runs
+        the earlier successful blocks again.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End the interpreter. Never raises."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Runs hostile Python."""
+
+    level: SandboxLevel
+
+    async def run(self, code: str, stdin: str = "", limits: Limits | None = None) -> ExecResult:
+        """Run a program in a fresh interpreter. A failure of the code is a status; of the sandbox, `lost`."""
+        ...
+
+    async def session(self, limits: Limits | None = None) -> Session:
+        """Open a stateful interpreter.
+
+        Raises:
+            SandboxError: no interpreter could be started, three times in a row.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Kill everything that runs, and wait for it."""
+        ...

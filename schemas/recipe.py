@@ -1,0 +1,208 @@
+"""The recipe: every setting of a build, and nothing besides. Files are TOML (`factory/recipes/`).
+
+A key that is not listed here is an error. Each section says in one line what it decides; values are the paper's
+where the paper gives one, and the shipped recipes set them explicitly.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.vocabulary import Cut, Domain, HintFunction, SourceKind
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Frozen and closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Section):
+    """One source of problems: a generator, a file or a hub dataset."""
+
+    kind: SourceKind
+    task: str | None = None
+    """reasoning-gym: the name of the task."""
+    count: int | None = Field(default=None, ge=1)
+    """reasoning-gym: how many problems."""
+    seed: int = 0
+    """reasoning-gym: the generator's seed."""
+    params: dict[str, Any] = {}
+    """reasoning-gym: settings of the task."""
+    path: str | None = None
+    """file: JSON lines (also .gz), CSV or Parquet. hub: `org/name` or a local dataset folder."""
+    config: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    map: dict[str, str] = {}
+    """Our column -> the source's column, such as {statement = "problem"}."""
+    domain: Domain = Domain.MATH
+    licence: str | None = None
+    """Where the rows have no licence column. Unset: `unknown`."""
+    limit: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Source":
+        if self.kind is SourceKind.REASONING_GYM and not (self.task and self.count):
+            raise ValueError("a reasoning-gym source needs 'task' and 'count'")
+        if self.kind is not SourceKind.REASONING_GYM and not self.path:
+            raise ValueError(f"a {self.kind} source needs 'path'")
+        return self
+
+
+class Problems(Section):
+    """Which problems. Sources take turns, so that a limit keeps a bit of each."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    limit: int | None = Field(default=None, ge=1)
+    skip_bad_rows: bool = False
+
+
+class EngineSettings(Section):
+    """Which model, and how it runs. `max_running` and `device` change the speed, not the text."""
+
+    kind: Literal["transformers", "vllm", "scripted"] = "transformers"
+    model: str = "embedded"
+    """`embedded` (SmolLM2-135M-Instruct from its package), a hub id, or a local folder."""
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    max_model_len: int = Field(default=2048, ge=64)
+    max_running: int = Field(default=32, ge=1)
+    """Requests that share a forward pass."""
+    device: str = "auto"
+    tensor_parallel: int = Field(default=1, ge=1)
+    memory_share: Share = 0.9
+    """vllm: of the accelerator."""
+
+
+class Prompt(Section):
+    """What the model is told. Baseline and hint share it, so that the hint can continue the baseline's text."""
+
+    system: str = ""
+    suffix: str = ""
+    """Appended to the statement."""
+
+
+class Baseline(Section):
+    """The model by itself: no tools are run."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: Share = 1.0
+    max_tokens: int = Field(default=1024, ge=1)
+
+
+class Hint(Section):
+    """Hint-infer."""
+
+    library: str = "start"
+    """A file of `factory/hints/`, or a path."""
+    functions: tuple[HintFunction, ...] = tuple(HintFunction)
+    cuts: tuple[Cut, ...] = (Cut.CONJUNCTION, Cut.END)
+    triggers: tuple[str, ...] = ("Wait", "Alternatively")
+    """Words at which a `conjunction` cut may fall."""
+    which_conjunction: Literal["random", "last"] = "random"
+    """arXiv v1: a random one. EMNLP: the last."""
+    leads: tuple[str, ...] = ("Wait, ", "Alternatively, ")
+    code_start: str = ""
+    """The first characters of the code, for models too weak to start a program that prints."""
+    branches: int = Field(default=1, ge=1)
+    """Hint trajectories per problem."""
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: Share = 1.0
+    max_tokens: int = Field(default=1024, ge=1)
+    """Of the model, over all rounds of one trajectory."""
+    max_calls: int = Field(default=6, ge=1)
+
+
+class SandboxSettings(Section):
+    """Limits of one execution."""
+
+    wall_s: float = Field(default=5.0, gt=0)
+    cpu_s: float = Field(default=5.0, gt=0)
+    memory_mb: int = Field(default=512, ge=16)
+    output_bytes: int = Field(default=65536, ge=1024)
+    shown_chars: int = Field(default=2000, ge=100)
+    """Of an output, how much the model gets to see."""
+
+
+class Judge(Section):
+    """Verdicts."""
+
+    timeout_s: float = Field(default=5.0, gt=0)
+    memory_mb: int = Field(default=1024, ge=256)
+    n_workers: int = Field(default=2, ge=1)
+
+
+class Decontamination(Section):
+    """Against which benchmarks, by which rule (Qwen2.5-Math: 13-gram, LCS ratio 0.6)."""
+
+    benchmarks: tuple[Source, ...] = ()
+    ngram: int = Field(default=13, ge=3)
+    lcs_ratio: Share = 0.6
+
+
+class Signals(Section):
+    """When a text counts as repetitive."""
+
+    max_ngram_repetition: Share = 0.3
+    """Share of 8-grams of words that occurred before in the same text."""
+    max_line_repetition: Share = 0.5
+    """Share of lines that occurred before in the same text."""
+
+
+class Duplicates(Section):
+    """When two accepted trajectories count as the same."""
+
+    similarity: Share = 0.85
+    """Jaccard similarity of word shingles from which a pair is a duplicate."""
+    shingle_words: int = Field(default=5, ge=1)
+    num_perm: int = Field(default=128, ge=16)
+
+
+class Repair(Section):
+    """The paper's unpublished "modify": named rules, applied in this order, each making a new row."""
+
+    rules: tuple[str, ...] = ()
+
+
+class Selection(Section):
+    """Which of the accepted trajectories enter the snapshot."""
+
+    per_problem: int = Field(default=1, ge=1)
+    min_tool_success: int = Field(default=1, ge=0)
+    drop_tool_errors: bool = False
+    """EMNLP removes responses with a failing execution."""
+    quota_math: int = Field(default=10_000, ge=0)
+    quota_code: int = Field(default=2_000, ge=0)
+    quota_science: int = Field(default=0, ge=0)
+
+
+class Gate(Section):
+    """What a candidate must fulfil besides the promises of its columns."""
+
+    min_rows: int = Field(default=1, ge=1)
+    max_failed_share: Share = 0.2
+    """Of a step's rollouts or checks that may fail before the build stops."""
+
+
+class Recipe(Section):
+    """All settings of a build."""
+
+    name: str
+    description: str = ""
+    seed: int = 0
+    problems: Problems
+    engine: EngineSettings = EngineSettings()
+    prompt: Prompt = Prompt()
+    baseline: Baseline = Baseline()
+    hint: Hint = Hint()
+    sandbox: SandboxSettings = SandboxSettings()
+    judge: Judge = Judge()
+    decontamination: Decontamination = Decontamination()
+    signals: Signals = Signals()
+    duplicates: Duplicates = Duplicates()
+    repair: Repair = Repair()
+    selection: Selection = Selection()
+    gate: Gate = Gate()

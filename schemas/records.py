@@ -1,0 +1,187 @@
+"""Frozen records: one problem, one trajectory and its parts, one verdict, one manifest.
+
+Field names equal the column names of `schemas.tables`; a test holds the two together.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.vocabulary import (
+    Arm,
+    CheckOutcome,
+    Cut,
+    Domain,
+    ExecStatus,
+    HintFunction,
+    Origin,
+    SandboxLevel,
+    StopReason,
+)
+
+
+class Record(BaseModel):
+    """Frozen, and closed: an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Record):
+    """A question with its gold: the reference answer, or tests."""
+
+    problem_id: str
+    """Content hash of domain, statement, gold answer and tests: the same problem has the same id everywhere."""
+    domain: Domain
+    source: str
+    split: str
+    statement: str
+    gold_answer: str | None = None
+    tests: str | None = None
+    """JSON list of tests, for code."""
+    starter_code: str | None = None
+    difficulty: str | None = None
+    released_at: str | None = None
+    licence: str
+    verifier: str
+    """A `VerifierName`."""
+    meta: str = "{}"
+    """JSON: what the verifier needs beyond the gold, and what the source said besides."""
+
+
+class Segment(Record):
+    """A piece of text by one author. Segments concatenate to exactly what followed the prompt."""
+
+    origin: Origin
+    text: str
+    n_tokens: int = Field(ge=0)
+    token_ids: tuple[int, ...] | None = None
+    """Where the engine gives ids, they decode to exactly `text`."""
+
+
+class HintUse(Record):
+    """One insertion of one hint."""
+
+    hint_id: str
+    function: HintFunction
+    cut: Cut
+    trigger: str
+    """The word of the baseline at which it was cut, empty where no word decides."""
+    char_offset: int = Field(ge=0)
+    """Characters of the baseline that were kept."""
+    round: int = Field(ge=1)
+
+
+class ToolCall(Record):
+    """One execution of one code block, as the sandbox saw it."""
+
+    code: str
+    stdout: str
+    error_type: str | None
+    traceback: str | None
+    status: ExecStatus
+    wall_ms: float = Field(ge=0)
+    output_truncated: bool
+
+
+class Trajectory(Record):
+    """The record of one rollout."""
+
+    trajectory_id: str
+    """Hash of everything that determines the text: problem, prompt, engine, sampling, seed, hint, cut, parent."""
+    parent_id: str | None
+    """The baseline that a hint trajectory continues, or the trajectory that a repaired one was made from."""
+    run_id: str
+    recipe_id: str
+    """Hash of the recipe's sections that determine rollouts; rows under different ones are never mixed."""
+    problem_id: str
+    arm: Arm
+    sample_index: int = Field(ge=0)
+    seed: int
+    engine: str
+    """Name and revision of the model, `name@revision`."""
+    sandbox: SandboxLevel | None
+    """Null where no code was run."""
+    sampling: str
+    """JSON of temperature, top_p, max_tokens."""
+    prompt: str
+    """The text before the first segment, chat template applied."""
+    segments: tuple[Segment, ...]
+    hints: tuple[HintUse, ...]
+    tool_calls: tuple[ToolCall, ...]
+    repairs: tuple[str, ...] = ()
+    """Names of the repair rules that made this row from its parent, in order."""
+    answer_text: str | None
+    """The final answer as extracted from the text, null where there is none."""
+    stop_reason: StopReason
+    error: str | None = None
+    n_tokens_model: int = Field(ge=0)
+    n_tokens_hint: int = Field(ge=0)
+    n_tokens_tool: int = Field(ge=0)
+    wall_s: float = Field(ge=0)
+    created_at: datetime
+
+    @property
+    def text(self) -> str:
+        """What followed the prompt."""
+        return "".join(segment.text for segment in self.segments)
+
+
+class Verdict(Record):
+    """What the verifier said of one trajectory."""
+
+    trajectory_id: str
+    recipe_id: str
+    is_correct: bool | None
+    """Null: could not tell. Never counted as wrong nor as right."""
+    verifier: str
+    second_opinion: bool | None
+    """A verifier that shares no code with the first; null where it has none."""
+    disagreement: bool
+    outcome: CheckOutcome
+    n_tests_passed: int | None = None
+    n_tests: int | None = None
+    detail: str = ""
+    """What was compared, or why it could not be."""
+    wall_ms: float = Field(ge=0)
+
+
+class FileEntry(Record):
+    """One file of a snapshot."""
+
+    path: str
+    n_rows: int | None
+    n_bytes: int
+    sha256: str
+
+
+class GateCheck(Record):
+    """One expectation or audit of the gate."""
+
+    name: str
+    kind: str
+    passed: bool
+    n_bad: int
+    detail: str = ""
+
+
+class Manifest(Record):
+    """What a snapshot is made of; written last, so a folder without one is no snapshot."""
+
+    snapshot: str
+    """`d_seed@v1`."""
+    parent: str | None
+    content_hash: str
+    """SHA-256 over the rows, independent of file layout and of time."""
+    created_at: datetime
+    factory_version: str
+    run_id: str
+    recipe: dict[str, Any]
+    engine: str
+    sandbox: str
+    n_rows: int
+    columns: tuple[str, ...]
+    funnel: tuple[dict[str, Any], ...]
+    gate: tuple[GateCheck, ...]
+    sql_hashes: dict[str, str]
+    files: tuple[FileEntry, ...]

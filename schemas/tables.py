@@ -1,0 +1,305 @@
+"""The tables: every column with its type, its meaning and its promises, written once.
+
+Arrow schemas, the DuckDB tables, the Great Expectations suite and the column list of the dataset card are all made
+from here. SQL models (`warehouse/models/`) list their own columns; the snapshot's columns are `SNAPSHOT`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from schemas.vocabulary import (
+    Arm,
+    CheckOutcome,
+    ContaminationMethod,
+    Domain,
+    ExecStatus,
+    Origin,
+    RejectReason,
+    SandboxLevel,
+    StopReason,
+    VerifierName,
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column and what it promises of every row."""
+
+    name: str
+    type: pa.DataType
+    doc: str
+    nullable: bool = False
+    unique: bool = False
+    values: tuple[str, ...] | None = None
+    """The closed vocabulary, where it has one."""
+    minimum: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. `name` is `schema.table`, as SQL spells it."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    """Columns that identify a row; of two rows with one key only the first written counts."""
+    columns: tuple[Column, ...]
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Arrow schema; a nullable field is a column that may be null."""
+        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+
+
+STRING, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+SEGMENT = pa.struct(
+    [
+        pa.field("origin", STRING),
+        pa.field("text", STRING),
+        pa.field("n_tokens", INT),
+        pa.field("token_ids", pa.list_(pa.int32())),
+    ]
+)
+HINT = pa.struct(
+    [
+        pa.field("hint_id", STRING),
+        pa.field("function", STRING),
+        pa.field("cut", STRING),
+        pa.field("trigger", STRING),
+        pa.field("char_offset", INT),
+        pa.field("round", INT),
+    ]
+)
+_CALL_FIELDS = [
+    pa.field("code", STRING),
+    pa.field("stdout", STRING),
+    pa.field("error_type", STRING),
+    pa.field("traceback", STRING),
+    pa.field("status", STRING),
+    pa.field("output_truncated", BOOL),
+]
+TOOL_CALL = pa.struct([*_CALL_FIELDS, pa.field("wall_ms", FLOAT)])
+PUBLISHED_TOOL_CALL = pa.struct(_CALL_FIELDS)
+MESSAGE = pa.struct([pa.field("role", STRING), pa.field("content", STRING)])
+
+
+def _words(vocabulary: Iterable[StrEnum]) -> tuple[str, ...]:
+    return tuple(str(member) for member in vocabulary)
+
+
+PROBLEMS = Table(
+    "raw.problems",
+    "problem",
+    ("problem_id",),
+    (
+        Column("problem_id", STRING, "content hash of domain, statement, gold answer and tests", unique=True),
+        Column("domain", STRING, "what it is about", values=_words(Domain)),
+        Column("source", STRING, "where it came from first"),
+        Column("split", STRING, "split of the source"),
+        Column("statement", STRING, "the question"),
+        Column("gold_answer", STRING, "the reference answer", nullable=True),
+        Column("tests", STRING, "JSON list of tests, for code", nullable=True),
+        Column("starter_code", STRING, "code the answer must begin with", nullable=True),
+        Column("difficulty", STRING, "as the source says", nullable=True),
+        Column("released_at", STRING, "as the source says, ISO date", nullable=True),
+        Column("licence", STRING, "licence of this row, `unknown` where the source is silent"),
+        Column("verifier", STRING, "who judges its answers", values=_words(VerifierName)),
+        Column("meta", STRING, "JSON: what the verifier needs, and what the source said besides"),
+    ),
+)
+
+REJECTED_PROBLEMS = Table(
+    "raw.rejected_problems",
+    "bad row of a problem source",
+    ("source", "line"),
+    (
+        Column("source", STRING, "the file or dataset"),
+        Column("line", INT, "line of a text file, row number elsewhere, from 1", minimum=1),
+        Column("reason", STRING, "what is wrong", values=_words(RejectReason)),
+        Column("detail", STRING, "in words"),
+        Column("excerpt", STRING, "the first characters of the row"),
+    ),
+)
+
+RUNS = Table(
+    "raw.runs",
+    "run: one recipe over one list of problems",
+    ("run_id",),
+    (
+        Column("run_id", STRING, "hash of the recipe and the problem ids: the same command is the same run", unique=True),
+        Column("build", STRING, "d_seed or d_start"),
+        Column("recipe", STRING, "JSON of the whole recipe"),
+        Column("recipe_ids", STRING, "JSON: per step, the hash of the settings that decide its rows"),
+        Column("engine", STRING, "name@revision"),
+        Column("factory_version", STRING, "version of this code"),
+        Column("started_at", TIME, "first start"),
+    ),
+)
+
+RUN_PROBLEMS = Table(
+    "raw.run_problems",
+    "problem of a run",
+    ("run_id", "problem_id"),
+    (
+        Column("run_id", STRING, "the run"),
+        Column("problem_id", STRING, "the problem"),
+        Column("position", INT, "place in the run's list, from 0", minimum=0),
+    ),
+)
+
+TRAJECTORIES = Table(
+    "raw.trajectories",
+    "trajectory",
+    ("trajectory_id",),
+    (
+        Column("trajectory_id", STRING, "hash of everything that determines the text", unique=True),
+        Column("parent_id", STRING, "the baseline it continues, or the row it was repaired from", nullable=True),
+        Column("run_id", STRING, "the run that made it first"),
+        Column("recipe_id", STRING, "hash of the settings that determine rollouts"),
+        Column("problem_id", STRING, "the problem"),
+        Column("arm", STRING, "treatment", values=_words(Arm)),
+        Column("sample_index", INT, "which of the arm's samples", minimum=0),
+        Column("seed", INT, "of its draws"),
+        Column("engine", STRING, "name@revision"),
+        Column("sandbox", STRING, "isolation its code ran under", nullable=True, values=_words(SandboxLevel)),
+        Column("sampling", STRING, "JSON of temperature, top_p, max_tokens"),
+        Column("prompt", STRING, "text before the first segment, chat template applied"),
+        Column("segments", pa.list_(SEGMENT), "the text by author; concatenates to what followed the prompt"),
+        Column("hints", pa.list_(HINT), "every hint inserted"),
+        Column("tool_calls", pa.list_(TOOL_CALL), "every execution"),
+        Column("repairs", pa.list_(STRING), "repair rules that made it from its parent"),
+        Column("answer_text", STRING, "final answer as extracted", nullable=True),
+        Column("stop_reason", STRING, "why it ended", values=_words(StopReason)),
+        Column("error", STRING, "what the engine or the sandbox said when it failed", nullable=True),
+        Column("n_tokens_model", INT, "written by the model", minimum=0),
+        Column("n_tokens_hint", INT, "inserted", minimum=0),
+        Column("n_tokens_tool", INT, "tool output", minimum=0),
+        Column("wall_s", FLOAT, "seconds from first request to last answer", minimum=0),
+        Column("created_at", TIME, "when it ended"),
+    ),
+)
+
+GOLD_CHECKS = Table(
+    "derived.gold_checks",
+    "problem",
+    ("problem_id", "recipe_id"),
+    (
+        Column("problem_id", STRING, "the problem"),
+        Column("recipe_id", STRING, "hash of the judging settings"),
+        Column("is_accepted", BOOL, "its own verifier accepts the gold"),
+        Column("outcome", STRING, "of the check", values=_words(CheckOutcome)),
+        Column("detail", STRING, "why not"),
+    ),
+)
+
+CONTAMINATION = Table(
+    "derived.contamination",
+    "problem that repeats a benchmark item (the best match)",
+    ("problem_id", "recipe_id"),
+    (
+        Column("problem_id", STRING, "the problem"),
+        Column("recipe_id", STRING, "hash of the rule and of the benchmarks' contents"),
+        Column("benchmark", STRING, "the benchmark"),
+        Column("item", STRING, "its item, by its id or row number"),
+        Column("method", STRING, "how it was found", values=_words(ContaminationMethod)),
+        Column("score", FLOAT, "longest common subsequence over the shorter text, in words", minimum=0),
+        Column("matched_text", STRING, "the words both have"),
+    ),
+)
+
+VERDICTS = Table(
+    "derived.verdicts",
+    "trajectory",
+    ("trajectory_id", "recipe_id"),
+    (
+        Column("trajectory_id", STRING, "the trajectory"),
+        Column("recipe_id", STRING, "hash of the judging settings"),
+        Column("is_correct", BOOL, "null: could not tell", nullable=True),
+        Column("verifier", STRING, "who judged", values=_words(VerifierName)),
+        Column("second_opinion", BOOL, "of a verifier that shares no code with the first", nullable=True),
+        Column("disagreement", BOOL, "the two opinions differ"),
+        Column("outcome", STRING, "of the check", values=_words(CheckOutcome)),
+        Column("n_tests_passed", INT, "code: tests passed", nullable=True, minimum=0),
+        Column("n_tests", INT, "code: tests", nullable=True, minimum=0),
+        Column("detail", STRING, "what was compared, or why it could not be"),
+        Column("wall_ms", FLOAT, "of the check", minimum=0),
+    ),
+)
+
+SIGNALS = Table(
+    "derived.signals",
+    "trajectory",
+    ("trajectory_id",),
+    (
+        Column("trajectory_id", STRING, "the trajectory"),
+        Column("n_chars", INT, "length of the text", minimum=0),
+        Column("n_tool_calls", INT, "executions", minimum=0),
+        Column("n_tool_success", INT, "executions with status ok and some output", minimum=0),
+        Column("n_tool_errors", INT, "executions that did not end ok", minimum=0),
+        Column("ngram_repetition", FLOAT, "share of 8-grams of words that occurred before in the text", minimum=0),
+        Column("line_repetition", FLOAT, "share of lines that occurred before in the text", minimum=0),
+        Column("model_share", FLOAT, "share of characters written by the model", minimum=0),
+    ),
+)
+
+DUPLICATE_PAIRS = Table(
+    "derived.duplicate_pairs",
+    "accepted trajectory that repeats another",
+    ("run_id", "dropped_id"),
+    (
+        Column("run_id", STRING, "the run whose accepted trajectories were compared"),
+        Column("kept_id", STRING, "representative of the cluster"),
+        Column("dropped_id", STRING, "the repeating trajectory"),
+        Column("similarity", FLOAT, "exact Jaccard similarity of their word shingles", minimum=0),
+    ),
+)
+
+RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES)
+DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, DUPLICATE_PAIRS)
+STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
+"""Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""
+
+SNAPSHOT = Table(
+    "snapshot",
+    "accepted trajectory",
+    ("trajectory_id",),
+    (
+        Column("trajectory_id", STRING, "hash of everything that determines the text", unique=True),
+        Column("problem_id", STRING, "content hash of the problem"),
+        Column("domain", STRING, "what the problem is about", values=_words(Domain)),
+        Column("source", STRING, "where the problem came from"),
+        Column("licence", STRING, "licence of the problem"),
+        Column("statement", STRING, "the question"),
+        Column("gold_answer", STRING, "the reference answer", nullable=True),
+        Column("messages", pa.list_(MESSAGE), "the chat: system, user, assistant"),
+        Column("prompt", STRING, "text before the answer, chat template applied"),
+        Column("completion", STRING, "the answer: model, hint and tool text together"),
+        Column("segments", pa.list_(SEGMENT), "the completion by author, with token ids"),
+        Column("hints", pa.list_(HINT), "every hint inserted, and where"),
+        Column("tool_calls", pa.list_(PUBLISHED_TOOL_CALL), "every execution: code, output, status"),
+        Column("repairs", pa.list_(STRING), "repair rules applied"),
+        Column("answer_text", STRING, "final answer as extracted"),
+        Column("is_correct", BOOL, "the verifier accepts the answer; true in every row", values=("true",)),
+        Column("verifier", STRING, "who judged", values=_words(VerifierName)),
+        Column("baseline_trajectory_id", STRING, "the same model on the same problem without tools"),
+        Column("baseline_text", STRING, "what it wrote"),
+        Column("baseline_answer", STRING, "what it answered", nullable=True),
+        Column("baseline_is_correct", BOOL, "false in every row", values=("false",)),
+        Column("n_tokens_model", INT, "written by the model", minimum=1),
+        Column("n_tokens_hint", INT, "inserted as hints", minimum=0),
+        Column("n_tokens_tool", INT, "tool output", minimum=0),
+        Column("engine", STRING, "name@revision of the model"),
+        Column("sandbox", STRING, "isolation the code ran under", values=_words(SandboxLevel)),
+        Column("sampling", STRING, "JSON of temperature, top_p, max_tokens"),
+        Column("seed", INT, "of the draws"),
+        Column("recipe_id", STRING, "hash of the settings that determine rollouts"),
+    ),
+)
+
+SEGMENT_ORIGINS = _words(Origin)
+EXEC_STATUSES = _words(ExecStatus)

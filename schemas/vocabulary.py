@@ -1,0 +1,174 @@
+"""Closed vocabularies. Code, SQL, cards and tests use these words and no others."""
+
+from enum import StrEnum
+
+
+class Domain(StrEnum):
+    """What a problem is about, which decides how it is judged and which quota it fills."""
+
+    MATH = "math"
+    CODE = "code"
+    SCIENCE = "science"
+
+
+class Arm(StrEnum):
+    """Under which treatment a trajectory was sampled."""
+
+    BASELINE = "baseline"
+    """No tools, no hints: what the model does by itself."""
+    HINT = "hint"
+    """The stored baseline is cut, a hint is inserted, code runs."""
+    SELF = "self"
+    """Tools on, no hints: a trained model calls Python unprompted."""
+
+
+class Origin(StrEnum):
+    """Who wrote a segment. Loss masks are decided from this, in `train/`."""
+
+    MODEL = "model"
+    HINT = "hint"
+    TOOL = "tool"
+
+
+class HintFunction(StrEnum):
+    """What a hint asks the model to do with Python (paper: hint library)."""
+
+    COMPLEX_CALCULATION = "complex_calculation"
+    SELF_REFLECTION = "self_reflection"
+    LOGIC_CHECK = "logic_check"
+    ALTERNATIVE_METHOD = "alternative_method"
+    GENERAL = "general"
+    DEEPER_THINKING = "deeper_thinking"
+    DEBUG = "debug"
+    """Code problems only: run the sample tests."""
+
+
+class Cut(StrEnum):
+    """Where the stored baseline is truncated before the hint."""
+
+    START = "start"
+    """Before the first character: the whole answer follows the hint."""
+    SENTENCE = "sentence"
+    """After the first sentence; for weak models, whose long wrong answers drag the continuation along."""
+    CONJUNCTION = "conjunction"
+    """Before a `Wait` or `Alternatively` of the baseline (arXiv v1: at random)."""
+    END = "end"
+    """Before the stop token (arXiv v1 and EMNLP)."""
+
+
+class StopReason(StrEnum):
+    """Why a rollout ended. A bad rollout is data, not a crash."""
+
+    END = "end"
+    """The model wrote its end-of-turn token."""
+    LENGTH = "length"
+    """The token budget of the recipe was used up."""
+    CONTEXT = "context"
+    """The model's context window was used up."""
+    ENGINE_ERROR = "engine_error"
+    """The engine failed on this request; its siblings carried on."""
+    SANDBOX_LOST = "sandbox_lost"
+    """The sandbox itself failed (not the code in it)."""
+
+
+class ExecStatus(StrEnum):
+    """How an execution ended, taken from the kernel's wait status and never from what the code says."""
+
+    OK = "ok"
+    ERROR = "error"
+    """The code raised, or exited with a non-zero code."""
+    SIGNAL = "signal"
+    CPU = "cpu"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    OUTPUT = "output"
+    """More output than the limit; what fitted is kept."""
+    LOST = "lost"
+    """The sandbox failed. Nothing is known of the code."""
+
+
+class SandboxLevel(StrEnum):
+    """What isolates model-written code on this machine."""
+
+    NAMESPACES = "namespaces"
+    LANDLOCK = "landlock"
+    NONE = "none"
+    """No isolation. Only on the user's explicit word, and marked on every row."""
+
+
+class CheckOutcome(StrEnum):
+    """What became of one check: a check that hangs is `timeout`, never a wrong answer."""
+
+    OK = "ok"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+class VerifierName(StrEnum):
+    """Who judges a problem's answers."""
+
+    MATH_VERIFY = "math_verify"
+    REASONING_GYM = "reasoning_gym"
+    """The scorer that the generator of the task ships."""
+
+
+class SourceKind(StrEnum):
+    """Where problems come from."""
+
+    REASONING_GYM = "reasoning-gym"
+    FILE = "file"
+    HUB = "hub"
+
+
+class ContaminationMethod(StrEnum):
+    """How a problem was found to repeat a benchmark item."""
+
+    EXACT = "exact"
+    NGRAM_LCS = "ngram_lcs"
+    """A common 13-gram and a longest common subsequence of at least 0.6 (Qwen2.5-Math)."""
+
+
+class RejectReason(StrEnum):
+    """Why a row of a problems file is not a problem."""
+
+    BROKEN_ROW = "broken_row"
+    """The line does not parse."""
+    NOT_UTF8 = "not_utf8"
+    MISSING_COLUMN = "missing_column"
+    EMPTY_STATEMENT = "empty_statement"
+    EMPTY_GOLD = "empty_gold"
+    DUPLICATE = "duplicate"
+    """The same statement and gold stand earlier in the same source."""
+    CONFLICTING_GOLD = "conflicting_gold"
+    """The same statement stands earlier with another gold: at least one of them is wrong."""
+    BAD_VALUE = "bad_value"
+    """A column holds a value outside its vocabulary or of another kind."""
+
+
+class DropReason(StrEnum):
+    """Why a problem or a trajectory is not in the snapshot. The first that applies, in this order."""
+
+    GOLD_UNVERIFIED = "gold_unverified"
+    """The problem's own verifier does not accept its gold answer."""
+    CONTAMINATED = "contaminated"
+    BASELINE_FAILED = "baseline_failed"
+    """The baseline rollout itself broke, so nothing is known of the problem."""
+    BASELINE_UNDECIDED = "baseline_undecided"
+    BASELINE_CORRECT = "baseline_correct"
+    """The model solves it without Python: nothing to teach."""
+    NO_CUT = "no_cut"
+    """None of the cuts that the recipe allows exists in the baseline."""
+    ROLLOUT_FAILED = "rollout_failed"
+    UNDECIDED = "undecided"
+    """The checker timed out or failed: never counted as wrong."""
+    WRONG_ANSWER = "wrong_answer"
+    NO_TOOL_SUCCESS = "no_tool_success"
+    TOOL_ERROR = "tool_error"
+    """At least one failing execution; EMNLP removes these, a switch."""
+    REPETITIVE = "repetitive"
+    REPAIRED = "repaired"
+    """A repaired row replaces this one."""
+    DUPLICATE = "duplicate"
+    NOT_BEST = "not_best"
+    """Another trajectory of the same problem was preferred."""
+    OVER_QUOTA = "over_quota"
