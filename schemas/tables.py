@@ -131,7 +131,9 @@ RUNS = Table(
     "run: one recipe over one list of problems",
     ("run_id",),
     (
-        Column("run_id", STRING, "hash of the recipe and the problem ids: the same command is the same run", unique=True),
+        Column(
+            "run_id", STRING, "hash of the recipe and the problem ids: the same command is the same run", unique=True
+        ),
         Column("build", STRING, "d_seed or d_start"),
         Column("recipe", STRING, "JSON of the whole recipe"),
         Column("recipe_ids", STRING, "JSON: per step, the hash of the settings that decide its rows"),
