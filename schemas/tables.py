@@ -45,7 +45,7 @@ class Table:
     name: str
     grain: str
     key: tuple[str, ...]
-    """Columns that identify a row; of two rows with one key only the first written counts."""
+    """Columns that identify a row; of two rows with one key the newest counts."""
     columns: tuple[Column, ...]
 
     @property
@@ -139,7 +139,7 @@ RUNS = Table(
         Column("recipe_ids", STRING, "JSON: per step, the hash of the settings that decide its rows"),
         Column("engine", STRING, "name@revision"),
         Column("factory_version", STRING, "version of this code"),
-        Column("started_at", TIME, "first start"),
+        Column("started_at", TIME, "last start"),
     ),
 )
 

@@ -1,0 +1,1 @@
+"""The builds, one straight function each."""

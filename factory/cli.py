@@ -1,0 +1,130 @@
+"""The `factory` command: a list of thin calls. Heavy libraries are imported by the command that needs them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from schemas.errors import FactoryError
+
+app = typer.Typer(
+    help="A dataset factory for reasoning models that use Python (an open START).",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+build_app = typer.Typer(help="Build a dataset and promote it as the next snapshot.", no_args_is_help=True)
+app.add_typer(build_app, name="build")
+
+Home = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: $FACTORY_HOME or warehouse/data.")]
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run a command; a mistake of the user's ends in its message, without a traceback."""
+    run_app(app)
+
+
+def run_app(command: Callable[[], Any]) -> None:
+    """Call a command line; errors of ours become a message and an exit code."""
+    try:
+        command()
+    except FactoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted: everything finished is stored; the same command goes on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _home(home: Path | None) -> Path:
+    from factory.settings import default_home
+
+    return home.expanduser() if home else default_home()
+
+
+@build_app.command("d_seed")
+def build_d_seed(
+    recipe: Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")] = "demo",
+    problems: Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")] = None,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")] = None,
+    engine: Annotated[str | None, typer.Option(help="transformers, vllm or scripted.")] = None,
+    model: Annotated[str | None, typer.Option(help="`embedded`, a hub id or a local folder.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
+    ] = None,
+    skip_bad_rows: Annotated[bool, typer.Option(help="Put bad rows into raw.rejected_problems and go on.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--i-trust-this-code", help="Run model code unisolated where the kernel refuses; marked.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Problems, baseline, hint-infer, verdicts, duplicates, repair, selection, gate, snapshot."""
+    import asyncio
+
+    from factory.builds.d_seed import build_d_seed as build
+    from factory.overrides import collect
+    from factory.progress import Reporter
+    from factory.settings import load_recipe
+
+    overrides = collect(problems, map_ or [], limit, engine, model, set_ or [], skip_bad_rows=skip_bad_rows)
+    built = asyncio.run(build(load_recipe(recipe, overrides), _home(home), Reporter(), trust=trust))
+    promotion = built.promotion
+    if not promotion.is_new:
+        print(f"unchanged, {promotion.reference}: {promotion.n_rows:,} rows, {built.n_generated:,} newly generated")
+    else:
+        print(f"{promotion.reference}: {promotion.n_rows:,} rows")
+    print(f"content hash {promotion.content_hash}\n{promotion.folder}")
+
+
+@app.command()
+def status(home: Home = None) -> None:
+    """What the home holds: tables, runs, snapshots."""
+    from factory.views import show_status
+
+    show_status(_home(home))
+
+
+@app.command()
+def sql(
+    query: Annotated[str | None, typer.Argument(help='Such as "from marts.funnel".')] = None,
+    file: Annotated[Path | None, typer.Option(help="A file that holds the query.")] = None,
+    csv: Annotated[bool, typer.Option(help="Print CSV instead of a table.")] = False,
+    home: Home = None,
+) -> None:
+    """Ask the warehouse (DuckDB SQL, read-only). Without a query: the tables and what they hold."""
+    from factory.views import show_query
+
+    show_query(_home(home), query, file, as_csv=csv)
+
+
+@app.command()
+def why(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="A problem_id or a trajectory_id; its beginning will do.")],
+    home: Home = None,
+) -> None:
+    """The whole story of one problem: baseline, hints, tool calls, verdicts, drop reasons."""
+    from factory.views import show_story
+
+    show_story(_home(home), id_)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine offers: Python, packages, sandbox levels, the embedded model."""
+    from factory.doctor import show_doctor
+
+    show_doctor()
+
+
+if __name__ == "__main__":
+    main()

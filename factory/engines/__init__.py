@@ -1,0 +1,1 @@
+"""Engines: language models that continue token ids. They know nothing of hints and tools."""

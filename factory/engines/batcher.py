@@ -1,0 +1,193 @@
+"""Slots, prefill and decode steps of one model: the synchronous half of the `transformers` engine.
+
+A request takes a free slot, inherits the longest token prefix that any slot holds, runs the rest of its prompt through
+the model (prefill), and then takes part in every decode step until it ends. See `slots` for why rows are laid out so.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from factory.engines.slots import COLUMN_MULTIPLE, ROW_MULTIPLE, SlotCache, round_up
+from schemas.protocols import Completion, Sampling
+
+PREFILL_CHUNK = 512
+"""Tokens of a prompt per forward pass, so that memory stays bounded."""
+
+
+@dataclass
+class Request:
+    """One running completion."""
+
+    prompt_ids: list[int]
+    stop: tuple[str, ...]
+    max_tokens: int
+    sampling: Sampling
+    seed: int
+    slot: int = -1
+    new_ids: list[int] = field(default_factory=list)
+    logprob_sum: float = 0.0
+    generator: torch.Generator | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        """Prompt and completion."""
+        return len(self.prompt_ids) + len(self.new_ids)
+
+
+def pick(logits: torch.Tensor, request: Request) -> tuple[int, float]:
+    """Choose the next token from float32 logits of shape (vocabulary,); returns it and its log-probability."""
+    logprobs = logits.log_softmax(-1)
+    sampling = request.sampling
+    if sampling.temperature == 0:
+        token = int(logits.argmax())
+    else:
+        if request.generator is None:
+            request.generator = torch.Generator().manual_seed(request.seed)
+        probs, order = (logits / sampling.temperature).softmax(-1).sort(descending=True, stable=True)
+        probs[probs.cumsum(-1) - probs > sampling.top_p] = 0
+        token = int(order[torch.multinomial(probs, 1, generator=request.generator)])
+    return token, float(logprobs[token])
+
+
+class Batcher:
+    """Runs requests on a model, many per forward pass. Not thread-safe: one thread drives it."""
+
+    def __init__(
+        self, model: Any, decode: Callable[[Sequence[int]], str], eos_ids: set[int], n_slots: int, max_model_len: int
+    ) -> None:
+        self.model, self.decode, self.eos_ids, self.max_model_len = model, decode, eos_ids, max_model_len
+        self.device = model.device
+        self.n_slots = round_up(n_slots, ROW_MULTIPLE)
+        self.scratch = round_up(max_model_len, COLUMN_MULTIPLE) + ROW_MULTIPLE  # idle rows write here
+        self.cache = SlotCache(model.config.get_text_config().num_hidden_layers, self.n_slots, self.scratch + 1)
+        self.held: list[list[int]] = [[] for _ in range(self.n_slots)]  # tokens whose keys a slot holds
+        self.last_used = [0] * self.n_slots
+        self.clock = 0
+        self.running: dict[int, Request] = {}
+
+    def has_room(self) -> bool:
+        """Whether a slot is free."""
+        return len(self.running) < self.n_slots
+
+    def _choose_slot(self, ids: list[int]) -> tuple[int, int]:
+        """Free slot for a prompt, and how many of its tokens the slot then holds already."""
+
+        def shared(slot: int) -> int:
+            n = 0
+            for a, b in zip(self.held[slot], ids[:-1], strict=False):  # the last token's logits are needed
+                if a != b:
+                    break
+                n += 1
+            return n
+
+        lengths = [shared(slot) for slot in range(self.n_slots)]
+        donor = max(range(self.n_slots), key=lambda slot: (lengths[slot], slot not in self.running))
+        if donor not in self.running and lengths[donor] == len(self.held[donor]):
+            return donor, lengths[donor]  # continues what this slot was writing
+        free = [slot for slot in range(self.n_slots) if slot not in self.running]
+        slot = min(free, key=lambda s: (len(self.held[s]) > 0, self.last_used[s], s))
+        if slot != donor and lengths[donor] > 0:
+            self.cache.copy_prefix(donor, slot, lengths[donor])
+        return slot, lengths[donor]
+
+    @torch.inference_mode()
+    def start(self, request: Request) -> Completion | None:
+        """Prefill a request and choose its first token; returns its completion if that already ends it."""
+        ids = request.prompt_ids
+        slot, n_held = self._choose_slot(ids)
+        request.slot = slot
+        self.running[slot] = request
+        hidden = None
+        for begin in range(n_held, len(ids), PREFILL_CHUNK):
+            hidden = self._prefill(slot, begin, ids[begin : begin + PREFILL_CHUNK])
+        assert hidden is not None
+        self.held[slot] = list(ids)
+        logits = self.model.lm_head(hidden.expand(ROW_MULTIPLE, -1))[0].float().cpu()
+        return self._accept(request, logits)
+
+    def _prefill(self, slot: int, begin: int, ids: list[int]) -> torch.Tensor:
+        """Hidden state of the last of `ids`, which stand at columns `begin`... of `slot`."""
+        length = round_up(len(ids), ROW_MULTIPLE)
+        n_columns = round_up(begin + length, COLUMN_MULTIPLE)
+        view = self.cache.view
+        view.first, view.last, view.start, view.n_columns = slot, slot + 1, begin, n_columns
+        tokens = torch.zeros(1, length, dtype=torch.long)
+        tokens[0, : len(ids)] = torch.tensor(ids)
+        positions = torch.arange(begin, begin + length)[None]
+        hidden = self._forward(tokens, positions, positions.T[None, None])
+        return hidden[0, len(ids) - 1 : len(ids)]
+
+    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, last_seen: torch.Tensor) -> torch.Tensor:
+        """Run the model's body. `last_seen` broadcasts to (rows, 1, tokens, 1): the last column each token may read."""
+        floor = torch.finfo(self.model.dtype).min
+        visible = torch.arange(self.cache.view.n_columns) <= last_seen
+        mask = torch.where(visible, 0.0, floor).to(self.device, self.model.dtype)
+        out = self.model.base_model(
+            input_ids=tokens.to(self.device),
+            position_ids=positions.to(self.device),
+            attention_mask=mask,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        hidden: torch.Tensor = out.last_hidden_state
+        return hidden
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[Request, Completion]]:
+        """One token for every running request; returns those that ended."""
+        n_rows = round_up(max(self.running) + 1, ROW_MULTIPLE)
+        tokens = torch.zeros(n_rows, 1, dtype=torch.long)
+        columns = torch.full((n_rows,), self.scratch)
+        last_seen = torch.zeros(n_rows, dtype=torch.long)
+        for slot, request in self.running.items():
+            tokens[slot, 0] = request.new_ids[-1]
+            columns[slot] = last_seen[slot] = request.n_tokens - 1
+        view = self.cache.view
+        view.first, view.last, view.start = 0, n_rows, None
+        view.n_columns = round_up(int(last_seen.max()) + 1, COLUMN_MULTIPLE)
+        view.rows, view.columns = torch.arange(n_rows), columns
+        hidden = self._forward(tokens, last_seen[:, None], last_seen[:, None, None, None])
+        logits = self.model.lm_head(hidden[:, 0]).float().cpu()
+        ended = []
+        for slot, request in list(self.running.items()):
+            self.held[slot].append(request.new_ids[-1])
+            completion = self._accept(request, logits[slot])
+            if completion is not None:
+                ended.append((request, completion))
+        return ended
+
+    def _accept(self, request: Request, logits: torch.Tensor) -> Completion | None:
+        """Take the next token; the completion, if it ends there."""
+        token, logprob = pick(logits, request)
+        if math.isnan(logprob):
+            raise FloatingPointError("the model's logits are not numbers")
+        request.logprob_sum += logprob
+        finished = token in self.eos_ids
+        stopped_on = None
+        if not finished:
+            request.new_ids.append(token)
+            stopped_on = self._stop_string(request)
+        full = len(request.new_ids) >= request.max_tokens or request.n_tokens >= self.max_model_len
+        if not (finished or stopped_on or full):
+            return None
+        self.release(request)
+        ids = tuple(request.new_ids)
+        return Completion(self.decode(ids), ids, stopped_on, finished, request.logprob_sum)
+
+    def _stop_string(self, request: Request) -> str | None:
+        """The stop string that the newest token completed."""
+        if not request.stop:
+            return None
+        window = max(len(stop.encode()) for stop in request.stop) + 4  # a token is at least one byte
+        tail = self.decode(request.new_ids[-window:])
+        return next((stop for stop in request.stop if stop in tail), None)
+
+    def release(self, request: Request) -> None:
+        """Free a request's slot; its keys stay for whoever continues the text."""
+        self.clock += 1
+        self.last_used[request.slot] = self.clock
+        self.running.pop(request.slot, None)

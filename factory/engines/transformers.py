@@ -1,0 +1,174 @@
+"""The `transformers` engine: any causal language model of the library, many requests per forward pass.
+
+The embedded default on a laptop, and the engine where vLLM cannot run. One thread owns the model; `complete` hands it a
+request and waits. `batcher` says how requests share forward passes and why the text does not depend on who shares them.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from factory.engines.batcher import Batcher, Request
+from factory.engines.local_model import Weights
+from factory.engines.slots import ATTENTION_NAME
+from schemas.errors import EngineError
+from schemas.protocols import Completion, Sampling
+from schemas.recipe import EngineSettings
+
+Job = tuple[Request, "Future[Completion]"]
+
+
+class TransformersEngine:
+    """See `schemas.protocols.Engine`."""
+
+    def __init__(self, weights: Weights, settings: EngineSettings) -> None:
+        """Load the model.
+
+        Raises:
+            EngineError: it cannot be loaded, has no chat template, or attends in a way this engine cannot batch.
+        """
+        self.name = weights.name
+        self.tokenizer, model = _load(weights, settings)
+        limit = int(getattr(model.config.get_text_config(), "max_position_embeddings", settings.max_model_len))
+        self.max_model_len = min(settings.max_model_len, limit)
+        eos = model.generation_config.eos_token_id
+        eos_ids = {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
+        self._batcher = Batcher(model, self.decode, eos_ids, settings.max_running, self.max_model_len)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+        self._thread.start()
+
+    def prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        """Apply the model's chat template."""
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return str(text)
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
+        return list(ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of tokens, unchanged."""
+        text = self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(text)
+
+    async def complete(
+        self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
+    ) -> Completion:
+        """See `schemas.protocols.Engine.complete`."""
+        if not 0 < len(prompt_ids) < self.max_model_len:
+            raise EngineError(f"a prompt of {len(prompt_ids)} tokens; the context window is {self.max_model_len}")
+        if not self._thread.is_alive():
+            raise EngineError("the engine has stopped")
+        future: Future[Completion] = Future()
+        self._jobs.put((Request(list(prompt_ids), tuple(stop), max_tokens, sampling, seed), future))
+        return await asyncio.wrap_future(future)
+
+    async def aclose(self) -> None:
+        """Stop after the step under way; whatever still waits is cancelled."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _serve(self) -> None:
+        """Drive the batcher until told to stop."""
+        futures: dict[int, Future[Completion]] = {}  # by slot
+        while True:
+            while self._batcher.has_room():
+                try:
+                    job = self._jobs.get(block=not futures)
+                except queue.Empty:
+                    break
+                if job is None:
+                    for future in futures.values():
+                        future.cancel()
+                    return
+                self._start(*job, futures)
+            if futures:
+                self._step(futures)
+
+    def _start(self, request: Request, future: "Future[Completion]", futures: dict[int, "Future[Completion]"]) -> None:
+        if future.cancelled():
+            return
+        try:
+            completion = self._batcher.start(request)
+        except Exception as error:  # one request's failure is its own
+            self._batcher.release(request)
+            future.set_exception(EngineError(f"{type(error).__name__}: {error}"))
+            return
+        if completion is not None:
+            _resolve(future, completion)
+        else:
+            futures[request.slot] = future
+
+    def _step(self, futures: dict[int, "Future[Completion]"]) -> None:
+        try:
+            ended = self._batcher.step()
+        except Exception as error:
+            for request in list(self._batcher.running.values()):
+                self._batcher.release(request)
+                future = futures.pop(request.slot)
+                if not future.cancelled():
+                    future.set_exception(EngineError(f"{type(error).__name__}: {error}"))
+            return
+        for request, completion in ended:
+            _resolve(futures.pop(request.slot), completion)
+        for slot, request in list(self._batcher.running.items()):
+            if futures[slot].cancelled():
+                futures.pop(slot)
+                self._batcher.release(request)
+
+
+def _resolve(future: "Future[Completion]", completion: Completion) -> None:
+    """Hand over a completion, unless its caller went away meanwhile."""
+    if future.set_running_or_notify_cancel():
+        future.set_result(completion)
+
+
+def _load(weights: Weights, settings: EngineSettings) -> tuple[Any, Any]:
+    """Tokenizer and model, on the device."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    with contextlib.suppress(AttributeError):
+        logging.disable_progress_bar()
+    options: dict[str, Any] = {"revision": weights.revision} if weights.revision else {}
+    try:
+        config = AutoConfig.from_pretrained(weights.path, **options).get_text_config()
+        tokenizer = AutoTokenizer.from_pretrained(weights.path, **options)
+        _refuse(config, tokenizer, weights)
+        model = AutoModelForCausalLM.from_pretrained(
+            weights.path, dtype=settings.dtype, attn_implementation=ATTENTION_NAME, **options
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise EngineError(
+            f"model '{settings.model}' cannot be loaded: {str(error).strip().splitlines()[0][:300]}\n"
+            f"  try:    --model embedded, a folder saved with save_pretrained, or a hub id such as org/name\n"
+            f"  state:  nothing was generated."
+        ) from error
+    device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    return tokenizer, model.to(device).eval()
+
+
+def _refuse(config: Any, tokenizer: Any, weights: Weights) -> None:
+    """Say at once what would only show as wrong text later."""
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if layers != {"full_attention"} or getattr(config, "sliding_window", None):
+        raise EngineError(
+            f"{weights.name} mixes attention kinds ({', '.join(sorted(layers))}), which the transformers engine does "
+            f"not batch.\n  use:  --engine vllm"
+        )
+    if not tokenizer.chat_template:
+        raise EngineError(
+            f"{weights.name} has no chat template, so a problem cannot be put to it.\n"
+            f"  use an instruction-tuned model, or add chat_template.jinja to the model folder."
+        )

@@ -1,0 +1,43 @@
+"""The command line's shorthands as recipe values."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from factory.settings import parse_overrides
+from schemas.errors import RecipeError
+
+
+def collect(
+    problems: Path | None,
+    mapping: Sequence[str],
+    limit: int | None,
+    engine: str | None,
+    model: str | None,
+    assignments: Sequence[str],
+    *,
+    skip_bad_rows: bool,
+) -> dict[str, Any]:
+    """`section.key` -> value, of all options that were given.
+
+    Raises:
+        RecipeError: `--map` without a file, or an assignment without `=`.
+    """
+    values = parse_overrides(assignments)
+    if problems is not None:
+        pairs = dict(_pair(text) for text in mapping)
+        values["problems.sources"] = [{"kind": "file", "path": str(problems), "map": pairs}]
+    elif mapping:
+        raise RecipeError("--map says which columns of a file are meant: it needs --problems FILE.")
+    given = {"problems.limit": limit, "engine.kind": engine, "engine.model": model}
+    values |= {key: value for key, value in given.items() if value is not None}
+    if skip_bad_rows:
+        values["problems.skip_bad_rows"] = True
+    return values
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, sign, theirs = text.partition("=")
+    if not sign or not ours.strip() or not theirs.strip():
+        raise RecipeError(f"--map {text}: write it as ours=theirs, such as --map statement=problem.")
+    return ours.strip(), theirs.strip()

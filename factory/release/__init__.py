@@ -1,0 +1,1 @@
+"""From the warehouse to a dataset that others can use."""

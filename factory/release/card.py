@@ -1,0 +1,119 @@
+"""The dataset card, generated from what is in the snapshot and how it was made. Nothing in it is written by hand."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from factory.run import Run
+from schemas.records import GateCheck
+from schemas.tables import SNAPSHOT
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+SHOWN_CHARS = 1_500
+
+
+def write_card(
+    folder: Path,
+    reference: str,
+    run: Run,
+    rows: pa.Table,
+    funnel: Sequence[dict[str, Any]],
+    checks: Sequence[GateCheck],
+    digest: str,
+) -> None:
+    """Write `README.md` of a snapshot."""
+    licences = Counter(rows["licence"].to_pylist())
+    sources = Counter(rows["source"].to_pylist())
+    size = next((word for limit, word in SIZES if rows.num_rows < limit), "1M<n<10M")
+    licence = next(iter(licences)).lower() if len(licences) == 1 and "unknown" not in licences else "other"
+    header = [
+        "---",
+        f"license: {licence}",
+        f"pretty_name: {reference}",
+        "language: [en]",
+        "task_categories: [text-generation]",
+        "tags: [reasoning, tool-use, python, synthetic, start]",
+        f"size_categories: ['{size}']",
+        "configs:",
+        "- config_name: default",
+        "  data_files: [{split: train, path: data/*.parquet}]",
+        "---",
+    ]
+    body = [
+        f"# {reference}",
+        "",
+        f"{rows.num_rows:,} trajectories of **{run.engine_name}**: problems that the model answered wrongly by itself and "
+        "rightly once a hint made it run Python. Made by a START dataset factory (after arXiv 2503.04625).",
+        "",
+        f"Content hash `{digest}`, recipe `{run.recipe.name}` ({run.recipe.description}), run `{run.run_id}`. The whole "
+        "recipe, file hashes and SQL hashes are in `manifest.json`; the checks are in `quality/index.html`.",
+        "",
+        *_table("Where the rows come from", ("source", "rows"), sources.most_common()),
+        *_table("Licences", ("licence", "rows"), licences.most_common()),
+        *_table(
+            "Funnel",
+            ("step", "unit", "in", "kept", "dropped", "reasons"),
+            [
+                (f["step"], f["unit"], f["rows_in"], f["rows_kept"], f["rows_dropped"], f["reasons"])
+                for f in funnel
+            ],
+        ),
+        *_table("Columns", ("column", "what it holds"), [(f"`{c.name}`", c.doc) for c in SNAPSHOT.columns]),
+        f"**Gate**: {sum(check.passed for check in checks)} of {len(checks)} checks passed.",
+        "",
+        "## One row",
+        "",
+        *_fenced(_sample(rows)),
+        "",
+        "## Load it",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        'rows = load_dataset("parquet", data_files="data/*.parquet", split="train")',
+        "```",
+        "",
+        "Training: `messages` for any chat trainer; `segments` name the author of every piece, so that tool output "
+        "and, if wanted, hints carry no loss.",
+        "",
+        "## Limits",
+        "",
+        "Every answer was judged by the problem's verifier, not by a person. A right answer can rest on wrong reasoning "
+        "around the tool call. Near-duplicates were looked for among the accepted texts, contamination against the "
+        f"{len(run.recipe.decontamination.benchmarks)} benchmark sources of the recipe only.",
+        "",
+    ]
+    (folder / "README.md").write_text("\n".join(header + body))
+
+
+def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    lines = [f"## {title}", "", f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    return [*lines, ""]
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _sample(rows: pa.Table) -> str:
+    """The first row's problem and completion, hint and tool output marked."""
+    row = rows.slice(0, 1).to_pylist()[0]
+    text = "".join(
+        segment["text"] if segment["origin"] == "model" else f"[{segment['origin']}>{segment['text']}<{segment['origin']}]"
+        for segment in row["segments"]
+    )
+    said = f"problem:  {row['statement']}\nbaseline: {json.dumps(row['baseline_answer'])} (wrong)\n\n{text}"
+    return said if len(said) <= SHOWN_CHARS else said[:SHOWN_CHARS] + "\n[... the rest of the row is left out here ...]"
+
+
+def _fenced(text: str) -> list[str]:
+    """A code block whose fence the text cannot close."""
+    fence = "`" * 3
+    while fence in text:
+        fence += "`"
+    return [f"{fence}text", text, fence]

@@ -1,0 +1,114 @@
+"""The gate, and what passes it: a candidate becomes the next snapshot, or nothing changes."""
+
+import importlib.metadata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from factory.release.card import write_card
+from factory.run import Run
+from quality.gate import gate_failure_message, run_gate
+from schemas.errors import GateFailed
+from schemas.records import FileEntry, GateCheck, Manifest
+from schemas.tables import SNAPSHOT
+from warehouse.models import AUDITS, model_files
+from warehouse.snapshots import content_hash, read_manifest, versions, write_snapshot
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of the candidate."""
+
+    folder: Path
+    reference: str
+    n_rows: int
+    content_hash: str
+    is_new: bool
+
+
+def promote(run: Run) -> Promotion:
+    """Hold the candidate against the gate and write it as the next snapshot; the same rows again change nothing.
+
+    Raises:
+        GateFailed: the candidate is too small or breaks a promise. Nothing was promoted.
+        HomeError: the disk refuses.
+    """
+    home, name = run.store.home, run.build
+    known = versions(home, name)
+    current = f"{name}@v{known[-1]}" if known else None
+    with run.store.read() as con:
+        rows = candidate(con)
+        if rows.num_rows < run.recipe.gate.min_rows:
+            raise GateFailed(_too_small(run, rows.num_rows, current))
+        digest = content_hash(rows)
+        if known:
+            folder = home / "snapshots" / name / f"v{known[-1]}"
+            if read_manifest(folder).content_hash == digest:
+                return Promotion(folder, str(current), rows.num_rows, digest, is_new=False)
+        return _write(run, con, rows, digest, current)
+
+
+def candidate(con: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The rows of the next snapshot, with exactly the promised columns and types."""
+    names = ", ".join(column.name for column in SNAPSHOT.columns)
+    data = con.execute(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_table()  # noqa: S608
+    return data.cast(pa.schema([field.with_nullable(True) for field in SNAPSHOT.arrow_schema]))
+
+
+def funnel_rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """marts.funnel, in order."""
+    cursor = con.execute("select * from marts.funnel order by step_no")
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str, current: str | None) -> Promotion:
+    checks: list[GateCheck] = []
+    funnel = funnel_rows(con)
+
+    def decorate(folder: Path, reference: str) -> None:
+        checks.extend(run_gate(rows, con, AUDITS, docs_dir=folder / "quality"))
+        failure = gate_failure_message(
+            checks, name=run.build, n_rows=rows.num_rows, current=current, audits_dir=AUDITS
+        )
+        if failure:
+            raise GateFailed(failure)
+        write_card(folder, reference, run, rows, funnel, checks, digest)
+
+    def manifest(reference: str, files: tuple[FileEntry, ...]) -> Manifest:
+        return Manifest(
+            snapshot=reference,
+            parent=current,
+            content_hash=digest,
+            created_at=datetime.now(UTC),
+            factory_version=importlib.metadata.version("start-factory"),
+            run_id=run.run_id,
+            recipe=run.recipe.model_dump(mode="json"),
+            engine=run.engine_name,
+            sandbox=", ".join(sorted(set(rows["sandbox"].to_pylist()))),
+            n_rows=rows.num_rows,
+            columns=tuple(rows.schema.names),
+            funnel=tuple(funnel),
+            gate=tuple(checks),
+            sql_hashes={model.name: model.sha256 for model in model_files()},
+            files=files,
+        )
+
+    folder = write_snapshot(run.store.home, run.build, rows, decorate, manifest)
+    return Promotion(folder, f"{run.build}@{folder.name}", rows.num_rows, digest, is_new=True)
+
+
+def _too_small(run: Run, n_rows: int, current: str | None) -> str:
+    stays = f"the current snapshot is still {current}" if current else f"there is no snapshot of {run.build} yet"
+    return (
+        f"{run.build}: {n_rows:,} rows were accepted, the recipe wants at least {run.recipe.gate.min_rows:,}"
+        " (gate.min_rows).\n"
+        "  why:    the funnel above says where the others went; factory sql \"from marts.hint_yield\" says which\n"
+        "          hints helped, factory why PROBLEM_ID tells the story of one problem\n"
+        "  next:   more problems (--limit), more branches (--set hint.branches=4), other cuts, or a stronger --model\n"
+        f"  state:  nothing was promoted; {stays}. All trajectories are kept."
+    )

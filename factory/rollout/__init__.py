@@ -1,0 +1,1 @@
+"""Rollouts: prompts, cuts, hints, and the loop of one trajectory."""

@@ -1,0 +1,116 @@
+"""What is to be generated: the id, prompt and hint of every trajectory, known before a token is spent."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from factory.rollout.hints import PlannedHint, plan_hints
+from factory.run import Run
+from schemas.protocols import Sampling
+from schemas.records import Problem
+from schemas.vocabulary import Arm, StopReason
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One trajectory to be made."""
+
+    trajectory_id: str
+    recipe_id: str
+    problem: Problem
+    arm: Arm
+    sample_index: int
+    seed: int
+    sampling: Sampling
+    max_tokens: int
+    max_calls: int
+    messages: tuple[dict[str, str], ...]
+    baseline: Mapping[str, Any] | None = None
+    """Of a hint trajectory: trajectory_id, text and token_ids of the stored baseline."""
+    hint: PlannedHint | None = None
+
+
+def messages_for(run: Run, problem: Problem) -> tuple[dict[str, str], ...]:
+    """The chat that puts a problem to the model. Baseline and hint share it."""
+    prompt = run.recipe.prompt
+    system = ({"role": "system", "content": prompt.system},) if prompt.system else ()
+    return (*system, {"role": "user", "content": problem.statement + prompt.suffix})
+
+
+def plan_baselines(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
+    """One greedy (or sampled) answer per problem, without tools."""
+    settings = run.recipe.baseline
+    planned = []
+    for problem_id in problem_ids:
+        problem = run.problems[problem_id]
+        planned.append(
+            Planned(
+                trajectory_id=_trajectory_id(run.ids.baseline, Arm.BASELINE, problem_id, 0),
+                recipe_id=run.ids.baseline,
+                problem=problem,
+                arm=Arm.BASELINE,
+                sample_index=0,
+                seed=_seed(run.recipe.seed, problem_id, Arm.BASELINE, 0),
+                sampling=Sampling(settings.temperature, settings.top_p),
+                max_tokens=settings.max_tokens,
+                max_calls=0,
+                messages=messages_for(run, problem),
+            )
+        )
+    return planned
+
+
+def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Planned]:
+    """The hint branches of failed baselines.
+
+    Args:
+        run: The run.
+        baselines: Rows with problem_id, trajectory_id, text, token_ids, stop_reason.
+    """
+    settings = run.recipe.hint
+    planned = []
+    for row in baselines:
+        problem = run.problems[row["problem_id"]]
+        hints = plan_hints(
+            row["trajectory_id"],
+            row["text"],
+            StopReason(row["stop_reason"]),
+            problem.domain,
+            settings,
+            run.library,
+            run.recipe.seed,
+        )
+        for hint in hints:
+            planned.append(
+                Planned(
+                    trajectory_id=_trajectory_id(run.ids.hint, Arm.HINT, row["trajectory_id"], hint.branch),
+                    recipe_id=run.ids.hint,
+                    problem=problem,
+                    arm=Arm.HINT,
+                    sample_index=hint.branch,
+                    seed=_seed(run.recipe.seed, problem.problem_id, Arm.HINT, hint.branch),
+                    sampling=Sampling(settings.temperature, settings.top_p),
+                    max_tokens=settings.max_tokens,
+                    max_calls=settings.max_calls,
+                    messages=messages_for(run, problem),
+                    baseline=row,
+                    hint=hint,
+                )
+            )
+    return planned
+
+
+def _trajectory_id(recipe_id: str, arm: Arm, parent: str, index: int) -> str:
+    """The recipe_id holds every setting that shapes the text; parent and index say which of its texts this is."""
+    return "t_" + _digest(recipe_id, arm, parent, index)[:20]
+
+
+def _seed(*parts: object) -> int:
+    """A 31-bit seed of a trajectory's own, so that its draws do not depend on the order of work."""
+    return int(_digest(*parts)[:8], 16) >> 1
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()

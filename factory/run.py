@@ -1,0 +1,128 @@
+"""One run: a recipe over a list of problems, with the hashes that say which stored rows belong to it.
+
+Every step's rows carry the `recipe_id` of that step: the hash of the settings that determine them, and of nothing else.
+So a changed limit or quota reuses everything, a changed hint keeps the baselines, and rows made under other settings
+are never mixed in.
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from factory.rollout.hints import HintLibrary, load_library
+from factory.settings import fingerprint
+from schemas.recipe import Recipe
+from schemas.records import Problem
+from schemas.tables import RUN_PROBLEMS, RUNS
+from warehouse.models import Params
+from warehouse.store import Store
+
+FORMAT = 1
+"""Raised when the meaning of stored rows changes without a setting doing so."""
+
+
+@dataclass(frozen=True)
+class RecipeIds:
+    """Per step, the hash of the settings that determine its rows."""
+
+    baseline: str
+    hint: str
+    repair: str
+    judge: str
+    contamination: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step needs to know."""
+
+    build: str
+    recipe: Recipe
+    store: Store
+    engine_name: str
+    library: HintLibrary
+    problems: dict[str, Problem]
+    """By id, in the run's order."""
+    ids: RecipeIds
+    run_id: str
+
+    @property
+    def params(self) -> Params:
+        """Parameters of the SQL models."""
+        return run_params(self.recipe, self.ids, self.run_id)
+
+
+def run_params(recipe: Recipe, ids: RecipeIds, run_id: str) -> Params:
+    """Parameters of the SQL models for one run."""
+    return {
+        "run_id": run_id,
+        **{f"{step}_recipe_id": value for step, value in vars(ids).items()},
+        "branches": recipe.hint.branches,
+        "system": recipe.prompt.system,
+        **recipe.signals.model_dump(),
+        **recipe.selection.model_dump(),
+        "suffix": recipe.prompt.suffix,
+    }
+
+
+def open_run(
+    build: str, recipe: Recipe, store: Store, engine_name: str, problems: Sequence[Problem], benchmarks: Any
+) -> Run:
+    """Identify a run and record it: raw.runs, raw.run_problems.
+
+    Args:
+        build: `d_seed`.
+        recipe: All settings.
+        store: The home's store.
+        engine_name: `name@revision`.
+        problems: In order.
+        benchmarks: Whatever determines the benchmarks' contents.
+    """
+    library = load_library(recipe.hint.library)
+    engine = (engine_name, recipe.engine.dtype, recipe.engine.max_model_len)
+    baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
+    hint_settings = recipe.hint.model_dump(mode="json", exclude={"branches"})  # more branches leave the others as they are
+    hint = fingerprint(baseline, hint_settings, library.sha256, recipe.sandbox)
+    judge = fingerprint(FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb)
+    ids = RecipeIds(
+        baseline=baseline,
+        hint=hint,
+        repair=fingerprint(hint, recipe.repair),
+        judge=judge,
+        contamination=fingerprint(FORMAT, recipe.decontamination, benchmarks),
+    )
+    by_id = {problem.problem_id: problem for problem in problems}
+    settings = recipe.model_dump(mode="json", exclude={"problems": True, "engine": {"max_running", "device"}})
+    run_id = "r_" + fingerprint(build, settings, vars(ids), list(by_id))
+    run = Run(build, recipe, store, engine_name, library, by_id, ids, run_id)
+    store.append(RUN_PROBLEMS, [{"run_id": run_id, "problem_id": p, "position": i} for i, p in enumerate(by_id)])
+    store.replace(
+        RUNS,
+        run_id,
+        [
+            {
+                "run_id": run_id,
+                "build": build,
+                "recipe": recipe.model_dump_json(),
+                "recipe_ids": json.dumps(vars(ids)),
+                "engine": engine_name,
+                "factory_version": importlib.metadata.version("start-factory"),
+                "started_at": datetime.now(UTC),
+            }
+        ],
+    )
+    return run
+
+
+def rebuild_database(store: Store) -> bool:
+    """Make `factory.duckdb` anew for the run that was started last; False where there is none."""
+    with store.connect() as con:
+        row = con.execute("select recipe, recipe_ids, run_id from raw.runs order by started_at desc limit 1").fetchone()
+    if row is None:
+        return False
+    recipe, ids, run_id = row
+    store.publish(run_params(Recipe.model_validate_json(recipe), RecipeIds(**json.loads(ids)), run_id))
+    return True

@@ -1,0 +1,205 @@
+r"""The way in: find out what the kernel allows, start the fork servers, hand out executions and sessions.
+
+    sandbox = await open_sandbox()
+    result = await sandbox.run("print(input()[::-1])", stdin="abc")
+    session = await sandbox.session()
+    await session.run("x = 6")
+    assert (await session.run("x * 7")).stdout == "42\n"
+    await sandbox.aclose()
+
+A sandbox belongs to the event loop that opened it. At most `n_slots` guests run at any moment, blocks of sessions
+included; further callers wait their turn, and their time does not start before.
+
+Not covered: flaws of the kernel, side channels (timing, caches), and other processes of the same user that attack the
+sandbox from outside. At level `landlock` also what `view` lists. Guests of an unprivileged user share that user's limit
+of threads, so one that starts very many can keep its neighbours in the same slot from starting theirs.
+"""
+
+import asyncio
+import platform
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from factory.sandbox import slot as slots
+from factory.sandbox.results import Streams, ended, lost
+from factory.sandbox.session import ATTEMPTS, GuestSession
+from factory.sandbox.slot import Lost, Slot
+from factory.sandbox.syscalls import MACHINES
+from factory.sandbox.wire import Ask
+from schemas.errors import SandboxError
+from schemas.protocols import ExecResult, Limits, Sandbox
+from schemas.vocabulary import ExecStatus, SandboxLevel
+
+PRELOAD = ("numpy", "numpy.random", "numpy.linalg", "sympy")
+"""Loaded once per slot if installed. numpy loads `random` late, and seeding it per execution would cost 25 ms."""
+SESSIONS_PER_SLOT = 64
+
+_ISOLATING = (SandboxLevel.NAMESPACES, SandboxLevel.LANDLOCK)
+_HOW_TO_FIX = """\
+  namespaces need:  sysctl -w user.max_user_namespaces=15000
+                    sysctl -w kernel.unprivileged_userns_clone=1               (Debian)
+                    sysctl -w kernel.apparmor_restrict_unprivileged_userns=0   (Ubuntu 23.10 and later)
+                    docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined ...
+  landlock needs:   Linux 6.7 or later with "landlock" in the lsm= list of the kernel's command line
+  to run it without any isolation, on your own word: --i-trust-this-code"""
+
+
+class Pool:
+    """`schemas.protocols.Sandbox` over a number of fork servers."""
+
+    def __init__(self, level: SandboxLevel, n_slots: int, limits: Limits, preload: Sequence[str]) -> None:
+        self.level = level
+        self._limits = limits
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-starter")
+        self._slots = [Slot(index, level, preload, self._starter) for index in range(n_slots)]
+        self._running = asyncio.Semaphore(n_slots)
+        self._room = asyncio.Semaphore(n_slots * SESSIONS_PER_SLOT)
+        self._sessions: set[GuestSession] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start and warm all fork servers.
+
+        Raises:
+            Lost: one of them did not start.
+        """
+        await asyncio.gather(*(slot.ready() for slot in self._slots))
+
+    async def run(self, code: str, stdin: str = "", limits: Limits | None = None) -> ExecResult:
+        """See `schemas.protocols.Sandbox.run`."""
+        limits = limits or self._limits
+        async with self._running:
+            reason = "the sandbox was closed"
+            for _ in range(ATTEMPTS):
+                if self._closed:
+                    break
+                try:
+                    with Streams(stdin) as streams:
+                        return await _run_once(self._least_busy(), code, limits, streams)
+                except Lost as error:
+                    reason = str(error)
+            return lost(reason)
+
+    async def session(self, limits: Limits | None = None) -> GuestSession:
+        """See `schemas.protocols.Sandbox.session`. Waits while as many are open as the slots can hold."""
+        await self._room.acquire()
+        session = GuestSession(self._least_busy, self._running, limits or self._limits, self._forget)
+        self._sessions.add(session)
+        try:
+            if self._closed:
+                raise Lost("the sandbox was closed")
+            await session.open()
+        except BaseException as error:
+            await session.aclose()
+            if isinstance(error, Lost):
+                raise SandboxError(f"No interpreter could be started, {ATTEMPTS} times in a row: {error}.") from None
+            raise
+        return session
+
+    def _forget(self, session: GuestSession) -> None:
+        self._sessions.discard(session)
+        self._room.release()
+
+    def _least_busy(self) -> Slot:
+        return min(self._slots, key=lambda slot: slot.n_jobs)
+
+    async def aclose(self) -> None:
+        """Kill everything that runs, and wait for it. Callers that still wait get `lost`."""
+        self._closed = True
+        for session in list(self._sessions):
+            await session.aclose()
+        await asyncio.gather(*(slot.aclose() for slot in self._slots))
+        await asyncio.to_thread(self._starter.shutdown)
+
+
+async def _run_once(slot: Slot, code: str, limits: Limits, streams: Streams) -> ExecResult:
+    streams.put_code(code)
+    files = [streams.stdin, streams.stdout, streams.stderr, streams.code]
+    job = await slot.begin(Ask.RUN, limits, files)
+    try:
+        await slot.wait(job.exited, limits.wall_s + slots.GRACE_S)
+    except BaseException:
+        slot.cancel(job)
+        raise
+    return ended(job.exited.result(), limits, streams)
+
+
+async def open_sandbox(
+    *,
+    n_slots: int = 2,
+    level: SandboxLevel | None = None,
+    trust: bool = False,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    preload: Sequence[str] = PRELOAD,
+) -> Sandbox:
+    """Open a sandbox at the strongest level that the kernel grants.
+
+    Args:
+        n_slots: Executions at the same time, at least 1; one per processor core is right.
+        level: Exactly this level, or an error; null takes `namespaces`, else `landlock`, else, with `trust`, `none`.
+        trust: The user's explicit word that code may run without isolation.
+        limits: Where a call gives none.
+        preload: Modules that every interpreter starts with; those that are not installed are left out.
+
+    Raises:
+        SandboxError: no level is possible. Says what was tried and how to change it.
+    """
+    wanted = (level,) if level else (*_ISOLATING, SandboxLevel.NONE)
+    failures: dict[SandboxLevel, str] = {}
+    for candidate in wanted:
+        failure = _TRUST_NEEDED if candidate is SandboxLevel.NONE and not trust else await _try(candidate)
+        if failure is not None:
+            failures[candidate] = failure
+            continue
+        pool = Pool(candidate, n_slots, limits, preload)
+        try:
+            await pool.start()
+        except Lost as error:
+            failures[candidate] = str(error)
+            await pool.aclose()
+        except BaseException:
+            await pool.aclose()
+            raise
+        else:
+            return pool
+    raise SandboxError(_refusal(failures))
+
+
+_TRUST_NEEDED = "not without --i-trust-this-code"
+
+
+def _refusal(failures: dict[SandboxLevel, str]) -> str:
+    tried = "\n".join(f"  {level}: {failure}" for level, failure in failures.items())
+    return (
+        f"Model-written code is not run: the kernel does not isolate it here.\n{tried}\n{_HOW_TO_FIX}\n"
+        f"  state:            nothing was executed."
+    )
+
+
+def probe() -> dict[SandboxLevel, str | None]:
+    """Try every isolating level by doing it. Null: it works; else why not. Not for use inside an event loop."""
+
+    async def both() -> dict[SandboxLevel, str | None]:
+        return {level: await _try(level) for level in _ISOLATING}
+
+    return asyncio.run(both())
+
+
+async def _try(level: SandboxLevel) -> str | None:
+    """Start a bare fork server at this level and run a line in it. Null: it works; else why not."""
+    if sys.platform != "linux":
+        return f"{platform.system()} has neither namespaces nor Landlock; use Linux, or a Linux virtual machine"
+    if platform.machine() not in MACHINES and level is not SandboxLevel.NONE:
+        return f"no system call table for {platform.machine()} yet (there is one for {', '.join(MACHINES)})"
+    pool = Pool(level, 1, Limits(), ())
+    try:
+        await pool.start()
+        result = await pool.run("print(6 * 7)")
+    except (Lost, OSError) as error:
+        return str(error)
+    finally:
+        await pool.aclose()
+    if result.status is not ExecStatus.OK or result.stdout != "42\n":
+        return f"a first program ended as '{result.status}': {result.stderr.strip() or result.stdout}"
+    return None

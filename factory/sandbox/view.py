@@ -1,0 +1,122 @@
+"""What a guest sees of the machine: the interpreter's libraries, four devices and, in namespaces, a work folder.
+
+`namespaces`: a new root that holds nothing else, no /proc and no /etc, and per guest a work folder of its own, capped
+in bytes and in files. `landlock`: the same paths are readable where they are, and nothing is writable.
+
+Not covered: at level `landlock`, `stat` and `readlink` answer for every path, so names, sizes and dates of the
+host's files can be found out by guessing; their contents and the listing of folders cannot.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from factory.sandbox import kernel
+
+WORK_FOLDER = "/box"
+_WORK_OPTIONS = "size=64m,nr_inodes=1024,mode=0700"
+_NEW_ROOT = "/sys"
+"""Mounted over in a private namespace only. A folder that always exists and holds nothing that is bound into the
+view, so no temporary folder is made that could stay behind."""
+_DEVICES = ("null", "zero", "random", "urandom")
+_SYSTEM = ("/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
+_INSIDE_UID = 1000
+
+
+def library_paths() -> list[str]:
+    """What Python and its extension modules load from. None lies below another, none is the whole of / or a home."""
+    paths = [*_SYSTEM, f"{sys.base_prefix}/lib", f"{sys.exec_prefix}/lib", f"{sys.prefix}/lib"]
+    paths += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
+    kept: list[str] = []
+    for path in sorted({os.path.normpath(path) for path in paths if os.path.isabs(path)}):
+        if os.path.exists(path) and not any(path.startswith(f"{above}/") for above in kept):
+            kept.append(path)
+    return kept
+
+
+def project_paths() -> list[str]:
+    """Our own packages that a checker may import late. Not `warehouse`, whose folder holds data by default."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [f"{root}/{room}" for room in ("schemas", "quality", "factory")]
+
+
+def device_paths() -> list[str]:
+    """The devices that a guest may read; /dev/null takes writing, too."""
+    return [f"/dev/{name}" for name in _DEVICES]
+
+
+def out_of_reach(paths: Sequence[str]) -> bool:
+    """Some of the paths lie behind a folder that only its owner may enter (an interpreter in a home folder)."""
+    for path in paths:
+        step = os.path.realpath(path)
+        while step != "/":
+            if not os.stat(step).st_mode & 0o001 and os.path.isdir(step):
+                return True
+            step = os.path.dirname(step)
+    return False
+
+
+def enter_namespaces() -> None:
+    """Leave the machine's processes, network, mounts and names behind. The next child is pid 1 of the new ones.
+
+    Raises:
+        OSError: the kernel refuses; the message starts with the call that failed.
+    """
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    if kernel.capabilities() >> kernel.CAP_SYS_ADMIN & 1:
+        kernel.unshare(flags)
+        return
+    uid, gid = os.getuid(), os.getgid()
+    kernel.unshare(flags | kernel.CLONE_NEWUSER)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{_INSIDE_UID} {uid} 1"),
+        ("gid_map", f"{_INSIDE_UID} {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def build_root(libraries: Sequence[str]) -> None:
+    """Replace the root by one that holds these paths, read-only. Needs a mount namespace of its own."""
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    root = _NEW_ROOT
+    kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=0755")
+    os.umask(0o022)
+    for path in libraries:
+        target = root + path
+        if os.path.islink(path) and os.path.realpath(path).startswith("/usr/"):  # /lib -> usr/lib
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.symlink(os.readlink(path), target)
+            continue
+        _make_target(path, target)
+        kernel.mount(path, target, None, kernel.MS_BIND | kernel.MS_REC)
+        kernel.make_read_only(target)
+    for path in device_paths():
+        _make_target(path, root + path)
+        kernel.mount(path, root + path, None, kernel.MS_BIND)
+    os.mkdir(root + WORK_FOLDER)
+    if not os.path.lexists(root + "/tmp"):  # noqa: S108 - a name inside the view
+        os.symlink(WORK_FOLDER, root + "/tmp")  # noqa: S108
+    os.mkdir(root + "/old")
+    kernel.pivot_root(root, root + "/old")
+    kernel.mount(
+        "none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+    )
+
+
+def _make_target(path: str, target: str) -> None:
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w"):
+            pass
+
+
+def mount_work_folder(uid: int, gid: int) -> None:
+    """Give this process a work folder that no other process sees and that ends with it."""
+    kernel.unshare(kernel.CLONE_NEWNS)
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("tmpfs", WORK_FOLDER, "tmpfs", flags, f"{_WORK_OPTIONS},uid={uid},gid={gid}")
+    os.chdir(WORK_FOLDER)

@@ -1,0 +1,155 @@
+"""Steps between tables: each does the rows that are missing, and says which table it fills.
+
+A step reads what it needs with SQL, hands it to a pure function of `quality` or `warehouse`, and appends the result.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from factory.progress import Reporter
+from factory.rollout.generate import answer_region
+from factory.run import Run
+from factory.workbench import Workbench
+from quality.answers import extract_answer
+from quality.decontamination import BenchmarkItem, find_contamination
+from quality.scoring import check_golds, score
+from schemas.records import Segment, Trajectory
+from schemas.tables import CONTAMINATION, DUPLICATE_PAIRS, GOLD_CHECKS, PROBLEMS, SIGNALS, TRAJECTORIES, VERDICTS
+from warehouse.duplicates import duplicate_pairs
+from warehouse.models import build_models
+from warehouse.repair import repair
+from warehouse.signals import signals
+from warehouse.store import chunks
+
+BATCH = 512
+
+
+def query(run: Run, sql: str) -> list[dict[str, Any]]:
+    """Rows of a query over the shards, after building the models that it names."""
+    with run.store.connect() as con:
+        build_models(con, run.params, needed_by=sql)
+        cursor = con.execute(sql)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def store_problems(run: Run) -> None:
+    """Fill raw.problems with those it does not hold yet."""
+    known = run.store.ids(PROBLEMS, "problem_id")
+    new = [problem.model_dump(mode="json") for problem in run.problems.values() if problem.problem_id not in known]
+    run.store.append(PROBLEMS, new)
+
+
+async def check_gold_answers(run: Run, bench: Workbench, ui: Reporter) -> None:
+    """Fill derived.gold_checks: does each problem's own verifier accept its gold?"""
+    done = run.store.ids(GOLD_CHECKS, "problem_id", recipe_id=run.ids.judge)
+    missing = [problem for problem in run.problems.values() if problem.problem_id not in done]
+    with ui.step("gold check", len(missing), "problems") as advance:
+        for batch in chunks(missing, BATCH):
+            run.store.append(GOLD_CHECKS, await check_golds(batch, await bench.checkers(), run.ids.judge))
+            advance(len(batch))
+
+
+def mark_contamination(run: Run, items: Sequence[BenchmarkItem], ui: Reporter) -> None:
+    """Fill derived.contamination: which problems repeat a benchmark item?"""
+    shard = f"{run.run_id}-{run.ids.contamination}"
+    if run.store.has(CONTAMINATION, shard):
+        return
+    rule = run.recipe.decontamination
+    with ui.step("decontamination", len(run.problems), "problems") as advance:
+        found = find_contamination(
+            [(problem.problem_id, problem.statement) for problem in run.problems.values()],
+            items,
+            ngram=rule.ngram,
+            lcs_ratio=rule.lcs_ratio,
+            recipe_id=run.ids.contamination,
+        )
+        run.store.replace(CONTAMINATION, shard, found)
+        advance(len(run.problems))
+
+
+async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str) -> None:
+    """Fill derived.verdicts for trajectories that have none under these judging settings."""
+    missing = query(
+        run,
+        "select t.trajectory_id, t.problem_id, t.segments from staging.trajectories as t "
+        "anti join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
+        "where t.stop_reason not in ('engine_error', 'sandbox_lost') order by t.trajectory_id",
+    )
+    with ui.step(what, len(missing), "trajectories") as advance:
+        if not missing:
+            return
+        checkers = await bench.checkers()
+        for batch in chunks(missing, BATCH):
+            texts = [
+                (row["trajectory_id"], answer_region(_segments(row)), run.problems[row["problem_id"]]) for row in batch
+            ]
+            rows = []
+            async for verdict in score(texts, checkers, run.ids.judge):
+                rows.append(verdict)
+                advance()
+            run.store.append(VERDICTS, rows)
+
+
+def measure_signals(run: Run) -> None:
+    """Fill derived.signals for hint trajectories that have none."""
+    missing = query(
+        run,
+        "select t.trajectory_id, t.segments, t.tool_calls from staging.trajectories as t "
+        "anti join derived.signals as s on s.trajectory_id = t.trajectory_id where t.arm = 'hint' order by 1",
+    )
+    for batch in chunks(missing, BATCH):
+        run.store.append(SIGNALS, signals(_frame(batch)).to_dicts())
+
+
+async def repair_trajectories(run: Run, bench: Workbench, ui: Reporter) -> None:
+    """Fill raw.trajectories with repaired copies of accepted rows that a rule applies to."""
+    rules = run.recipe.repair.rules
+    if not rules:
+        return
+    rows = query(
+        run,
+        "select r.* from intermediate.trajectories_judged as j "
+        "join raw.trajectories as r on r.trajectory_id = j.trajectory_id "
+        "where not j.is_repaired and coalesce(j.drop_reason, 'repetitive') = 'repetitive' and not exists "
+        "(select 1 from intermediate.trajectories_judged as c where c.is_repaired and c.parent_id = j.trajectory_id) "
+        "order by j.trajectory_id",
+    )
+    broken = [trajectory for row in rows if repair(trajectory := Trajectory.model_validate(row), rules)]
+    if not broken:
+        return
+    decode = (await bench.engine()).decode  # cuts then fall on token boundaries, and the ids stay exact
+    made = [fixed for trajectory in broken if (fixed := repair(trajectory, rules, decode))]
+    update = {"recipe_id": run.ids.repair, "run_id": run.run_id}
+    run.store.append(
+        TRAJECTORIES,
+        [
+            fixed.model_copy(update={**update, "answer_text": extract_answer(answer_region(fixed.segments))}).model_dump()
+            for fixed in made
+        ],
+    )
+    ui.say(f"repair: {len(made):,} of {len(rows):,} accepted trajectories got a repaired copy")
+
+
+def mark_duplicates(run: Run) -> None:
+    """Fill derived.duplicate_pairs: which accepted trajectories repeat another?"""
+    rows = query(
+        run,
+        "select l.trajectory_id, t.segments, l.n_tokens_model as n_tokens from intermediate.trajectories_live as l "
+        "join staging.trajectories as t on t.trajectory_id = l.trajectory_id order by 1",
+    )
+    pairs = duplicate_pairs(_frame(rows, n_tokens=pl.Int64), **run.recipe.duplicates.model_dump())
+    run.store.replace(DUPLICATE_PAIRS, run.run_id, [{"run_id": run.run_id, **pair} for pair in pairs.to_dicts()])
+
+
+def _frame(rows: list[dict[str, Any]], **more: pl.DataType | type[pl.DataType]) -> pl.DataFrame:
+    """Rows as a frame with the store's types, so that an empty list or column keeps its type."""
+    types = dict(pl.Schema(TRAJECTORIES.arrow_schema)) | more
+    names = rows[0] if rows else ("trajectory_id", "segments", *more)
+    return pl.DataFrame(rows, schema={name: types[name] for name in names})
+
+
+def _segments(row: dict[str, Any]) -> list[Segment]:
+    return [Segment.model_validate(segment) for segment in row["segments"]]

@@ -1,0 +1,100 @@
+"""The costly parts of a build: the engine, the sandbox and the checkers. Each is opened when first needed."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from quality.checkers import Checkers
+from schemas.errors import RecipeError
+from schemas.protocols import Engine, Limits, Sandbox
+from schemas.recipe import Recipe
+
+from factory.engines.local_model import engine_name, find_weights
+from factory.sandbox.confine import confine_process
+from factory.sandbox.pool import open_sandbox
+
+
+class Workbench:
+    """Opens things once, closes them all. An unchanged build opens none, so it needs no model."""
+
+    def __init__(self, recipe: Recipe, home: Path, *, trust: bool) -> None:
+        self.recipe, self.home, self.trust = recipe, home, trust
+        self._stack = AsyncExitStack()
+        self._engine: Engine | None = None
+        self._sandbox: Sandbox | None = None
+        self._checkers: Checkers | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def engine(self) -> Engine:
+        """The model.
+
+        Raises:
+            EngineError: it cannot be loaded.
+        """
+        if self._engine is None:
+            self._engine = load_engine(self.recipe, self.home)
+            self._stack.push_async_callback(self._engine.aclose)
+        return self._engine
+
+    async def sandbox(self) -> Sandbox:
+        """The sandbox.
+
+        Raises:
+            SandboxError: the kernel refuses isolation.
+        """
+        if self._sandbox is None:
+            settings = self.recipe.sandbox
+            limits = Limits(settings.wall_s, settings.cpu_s, settings.memory_mb, settings.output_bytes)
+            self._sandbox = await open_sandbox(trust=self.trust, limits=limits)
+            self._stack.push_async_callback(self._sandbox.aclose)
+        return self._sandbox
+
+    async def checkers(self) -> Checkers:
+        """The checker workers, confined by the kernel: what they parse is model-written."""
+        if self._checkers is None:
+            judge = self.recipe.judge
+            confine = None if self.trust else confine_process
+            checkers = Checkers(judge.n_workers, judge.timeout_s, judge.memory_mb, confine)
+            self._checkers = await self._stack.enter_async_context(checkers)
+        return self._checkers
+
+
+def name_of_engine(recipe: Recipe) -> str:
+    """`name@revision` of the recipe's engine, without loading it."""
+    if recipe.engine.kind == "scripted":
+        from factory.engines.scripted import script_name
+
+        return script_name(recipe.engine)
+    return engine_name(recipe.engine)
+
+
+def load_engine(recipe: Recipe, home: Path) -> Engine:
+    """The recipe's engine, loaded.
+
+    Raises:
+        EngineError: it cannot be.
+        RecipeError: this version has no such engine.
+    """
+    settings = recipe.engine
+    match settings.kind:
+        case "scripted":
+            from factory.engines.scripted import ScriptedEngine
+
+            return ScriptedEngine(settings)
+        case "transformers":
+            from factory.engines.transformers import TransformersEngine
+
+            return TransformersEngine(find_weights(settings, home), settings)
+        case "vllm":
+            from factory.engines.vllm import VllmEngine
+
+            return VllmEngine(find_weights(settings, home), settings)
+    raise RecipeError(f"engine '{settings.kind}' is unknown")

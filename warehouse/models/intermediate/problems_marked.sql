@@ -1,0 +1,26 @@
+-- intermediate.problems_marked: every problem with the first reason why no hint is tried on it.
+-- grain:   one row per problem_id
+-- reads:   staging.problems, derived.gold_checks, derived.contamination, intermediate.baselines
+-- params:  $judge_recipe_id          settings that determine gold checks
+--          $contamination_recipe_id  rule and contents of the benchmarks
+-- why:     nothing is paid for in vain: golds and contamination are settled before a token is spent, and hints are
+--          tried only where the baseline is known to be wrong.
+select
+    p.problem_id,
+    p.position,
+    p.domain,
+    c.benchmark,
+    c.item as benchmark_item,
+    g.detail as gold_detail,
+    b.trajectory_id as baseline_trajectory_id,
+    case
+        when not coalesce(g.is_accepted, false) then 'gold_unverified'
+        when c.problem_id is not null then 'contaminated'
+        when b.trajectory_id is null or b.stop_reason in ('engine_error', 'sandbox_lost') then 'baseline_failed'
+        when b.is_correct is null then 'baseline_undecided'
+        when b.is_correct then 'baseline_correct'
+    end as drop_reason
+from staging.problems as p
+left join derived.gold_checks as g on g.problem_id = p.problem_id and g.recipe_id = $judge_recipe_id
+left join derived.contamination as c on c.problem_id = p.problem_id and c.recipe_id = $contamination_recipe_id
+left join intermediate.baselines as b on b.problem_id = p.problem_id

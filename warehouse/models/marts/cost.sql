@@ -1,0 +1,26 @@
+-- marts.cost: what the accepted rows cost.
+-- grain:   one row
+-- reads:   staging.trajectories, marts.selected
+-- why:     tokens and seconds per accepted row decide whether a recipe scales. Seconds are those of rollouts, which run
+--          side by side, so they exceed the clock's.
+with spent as (
+    select
+        sum(n_tokens_model) filter (where arm = 'baseline') as n_tokens_baseline,
+        sum(n_tokens_model) filter (where arm = 'hint') as n_tokens_hint_arm,
+        sum(wall_s) as rollout_s,
+        count(*) as n_trajectories
+    from staging.trajectories
+    where not is_repaired
+)
+
+select
+    spent.n_trajectories,
+    (select count(*) from marts.selected) as n_accepted,
+    spent.n_tokens_baseline,
+    spent.n_tokens_hint_arm,
+    round(spent.rollout_s, 1) as rollout_s,
+    round(
+        (spent.n_tokens_baseline + spent.n_tokens_hint_arm) / nullif((select count(*) from marts.selected), 0), 1
+    ) as tokens_per_accepted,
+    round(spent.rollout_s / nullif((select count(*) from marts.selected), 0), 2) as rollout_s_per_accepted
+from spent

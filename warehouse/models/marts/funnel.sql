@@ -1,0 +1,53 @@
+-- marts.funnel: where every problem and every hint trajectory went. Rows in = rows kept + rows dropped, at each step.
+-- grain:   one row per step
+-- reads:   marts.problems, marts.trajectories_scored
+-- audits:  funnel_balances, drop_reason_is_known
+-- why:     the first thing to look at when a dataset is too small or too good. Steps 1 to 4 count problems; 5 to 10
+--          count the hint trajectories of the problems kept so far (a repaired copy is a trajectory of its own).
+with steps (step_no, step, unit, drop_reason) as (
+    values
+    (1, 'gold check', 'problem', 'gold_unverified'),
+    (2, 'decontamination', 'problem', 'contaminated'),
+    (3, 'baseline', 'problem', 'baseline_failed'),
+    (3, 'baseline', 'problem', 'baseline_undecided'),
+    (3, 'baseline', 'problem', 'baseline_correct'),
+    (4, 'hint placement', 'problem', 'no_cut'),
+    (5, 'rollout', 'trajectory', 'rollout_failed'),
+    (6, 'verdict', 'trajectory', 'undecided'),
+    (6, 'verdict', 'trajectory', 'wrong_answer'),
+    (7, 'tool use', 'trajectory', 'no_tool_success'),
+    (7, 'tool use', 'trajectory', 'tool_error'),
+    (8, 'repetition', 'trajectory', 'repetitive'),
+    (9, 'repair', 'trajectory', 'repaired'),
+    (10, 'duplicates', 'trajectory', 'duplicate'),
+    (11, 'selection', 'trajectory', 'not_best'),
+    (11, 'selection', 'trajectory', 'over_quota')
+),
+
+outcomes as (
+    select 'problem' as unit, drop_reason, count(*) as n from marts.problems group by all
+    union all
+    select 'trajectory' as unit, drop_reason, count(*) as n from marts.trajectories_scored group by all
+),
+
+placed as (
+    select o.unit, o.n, o.drop_reason, coalesce(s.step_no, 99) as step_no
+    from outcomes as o
+    left join steps as s on s.unit = o.unit and s.drop_reason = o.drop_reason
+)
+
+select
+    s.step_no,
+    s.step,
+    s.unit,
+    coalesce(sum(o.n), 0)::bigint as rows_in,
+    coalesce(sum(o.n) filter (where o.step_no > s.step_no), 0)::bigint as rows_kept,
+    coalesce(sum(o.n) filter (where o.step_no = s.step_no), 0)::bigint as rows_dropped,
+    coalesce(
+        string_agg(o.drop_reason || ' ' || o.n, ', ' order by o.n desc, o.drop_reason) filter (where o.step_no = s.step_no),
+        ''
+    ) as reasons
+from (select distinct step_no, step, unit from steps) as s
+left join placed as o on o.unit = s.unit and o.step_no >= s.step_no
+group by s.step_no, s.step, s.unit
+order by s.step_no

@@ -1,0 +1,189 @@
+"""The store of one home: append-only Parquet shards, and a DuckDB file made from them.
+
+Shards are the truth. A shard is named after the keys of its rows and appears whole or not at all, so a killed process
+leaves no torn file and a repeated write doubles nothing. `factory.duckdb` holds every table for readers; it is made
+anew beside the old one and then takes its name, so readers never wait and never see half a state, and deleting it
+loses nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import HomeError
+from schemas.tables import STORED_TABLES, Table
+from warehouse.files import cannot_write, write_atomically
+from warehouse.models import Params, build_models, model_files
+
+DATABASE = "factory.duckdb"
+
+
+class Store:
+    """Tables of one home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file for readers."""
+        return self.home / DATABASE
+
+    def folder(self, table: Table) -> Path:
+        """Where a table's shards lie."""
+        return self.home.joinpath(*table.name.split("."))
+
+    def shards(self, table: Table) -> list[Path]:
+        """Whole shards, by name."""
+        return sorted(self.folder(table).glob("[!.]*.parquet"))
+
+    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows as one shard. Rows must have exactly the table's columns.
+
+        Raises:
+            HomeError: the disk is full or the home cannot be written; nothing of these rows is visible then.
+            pa.ArrowInvalid: a value has the wrong type, which is a bug of the caller.
+        """
+        if not rows:
+            return
+        keys = sorted(str(tuple(row[k] for k in table.key)) for row in rows)
+        self.replace(table, hashlib.sha256(repr(keys).encode()).hexdigest()[:20], rows)
+
+    def replace(self, table: Table, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows as the shard of a given name, in place of what it held: for rows that are made over a whole run.
+
+        Empty rows make an empty shard, which says that the step was done (`has`).
+        """
+        data = pa.Table.from_pylist([dict(row) for row in rows], schema=table.arrow_schema)
+        write_atomically(self._shard(table, name), lambda path: pq.write_table(data, path))
+
+    def has(self, table: Table, name: str) -> bool:
+        """Whether the shard of a given name exists."""
+        return self._shard(table, name).is_file()
+
+    def _shard(self, table: Table, name: str) -> Path:
+        return self.folder(table) / f"{name}.parquet"
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """An in-memory database with a view per stored table; of rows with one key the newest counts.
+
+        Raises:
+            HomeError: a shard cannot be read.
+        """
+        con = duckdb.connect()
+        con.execute("set timezone = 'UTC'")
+        for table in STORED_TABLES.values():
+            schema, _ = table.name.split(".")
+            con.execute(f"create schema if not exists {schema}")
+            shards = self.shards(table)
+            if shards:
+                files = ", ".join(_literal(str(path)) for path in shards)
+                key = ", ".join(table.key)
+                newest = "created_at desc, " if any(c.name == "created_at" for c in table.columns) else ""
+                source = (
+                    f"select * exclude (filename) from read_parquet([{files}], filename = true) "
+                    f"qualify row_number() over (partition by {key} order by {newest}filename) = 1"
+                )
+                try:
+                    con.execute(f"create view {table.name} as {source}")
+                except duckdb.Error as error:
+                    raise _damaged(error) from error
+            else:
+                empty = table.arrow_schema.empty_table()
+                con.register("empty", empty)
+                con.execute(f"create table {table.name} as from empty")
+                con.unregister("empty")
+        return con
+
+    def ids(self, table: Table, column: str, **where: str) -> set[str]:
+        """Distinct values of one column, of the rows where other columns have the given values."""
+        con = self.connect()
+        condition = " and ".join(f"{name} = ?" for name in where) or "true"
+        rows = con.execute(f"select distinct {column} from {table.name} where {condition}", list(where.values()))  # noqa: S608
+        return {str(row[0]) for row in rows.fetchall()}
+
+    def publish(self, params: Params) -> None:
+        """Make `factory.duckdb` anew: all stored tables, then all SQL models.
+
+        Raises:
+            HomeError: it cannot be written, or a shard cannot be read.
+        """
+
+        def write(path: Path) -> None:
+            path.unlink()  # DuckDB wants to create the file itself
+            with self.connect() as con:
+                con.execute(f"attach {_literal(str(path))} as out")
+                build_models(con, params)
+                tables = con.execute(
+                    "select schema_name, table_name from duckdb_tables() where database_name = 'memory' "
+                    "union all select schema_name, view_name from duckdb_views() "
+                    "where database_name = 'memory' and not internal order by all"
+                ).fetchall()
+                for schema, name in tables:
+                    con.execute(f"create schema if not exists out.{schema}")
+                    con.execute(f"create table out.{schema}.{name} as from memory.{schema}.{name}")  # noqa: S608
+                for name, comment in _comments().items():
+                    con.execute(f"comment on table out.{name} is {_literal(comment)}")
+                con.execute("detach out")
+
+        try:
+            write_atomically(self.database, write)
+        except duckdb.IOException as error:
+            raise cannot_write(self.database, OSError(str(error))) from error
+        except duckdb.Error as error:
+            raise _damaged(error) from error
+
+    def read(self) -> duckdb.DuckDBPyConnection:
+        """The DuckDB file, read-only.
+
+        Raises:
+            HomeError: there is none, or it is not readable.
+        """
+        if not self.database.is_file():
+            raise HomeError(
+                f"{self.home} holds no warehouse yet.\n  next:  factory build d_seed, or name another --home"
+            )
+        try:
+            con = duckdb.connect(str(self.database), read_only=True)
+        except duckdb.Error as error:
+            raise HomeError(
+                f"cannot open {self.database}: {error}\n"
+                f"  next:   delete that file and give your last build command again; it is rebuilt from the shards"
+            ) from error
+        con.execute("set timezone = 'UTC'")
+        return con
+
+
+def _comments() -> dict[str, str]:
+    """What each table is, for readers of the DuckDB file."""
+    stored = {name: f"one row per {table.grain}" for name, table in STORED_TABLES.items()}
+    return stored | {model.name: model.summary for model in model_files()}
+
+
+def _damaged(error: duckdb.Error) -> HomeError:
+    return HomeError(
+        f"a shard of the warehouse cannot be read: {error}\n"
+        f"  next:   move that file away and give the same command again; its rows are made anew\n"
+        f"  state:  nothing was changed."
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def chunks(rows: Iterable[Any], size: int) -> Iterable[list[Any]]:
+    """Lists of at most `size` rows."""
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
