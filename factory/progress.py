@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 LINE_EVERY_S = 10.0
+PIPE_WIDTH = 400
 Show = Callable[[], None]
 
 
@@ -63,11 +64,17 @@ def shown(value: object) -> str:
     return f"{value:,}"
 
 
+def make_console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; wide enough not to fold where the output is read by a program."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
+
+
 class Reporter:
     """Shows steps as they run."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+    def __init__(self) -> None:
+        self.console = make_console(stderr=True)
 
     def say(self, text: str) -> None:
         """One line."""

@@ -10,7 +10,7 @@ import duckdb
 from rich.console import Console
 from rich.text import Text
 
-from factory.progress import make_table, shown
+from factory.progress import make_console, make_table, shown
 from factory.run import rebuild_database
 from schemas.errors import SqlError, UsageError
 from schemas.tables import STORED_TABLES
@@ -113,7 +113,7 @@ def show_story(home: Path, wanted: str) -> None:
             problem_id,
         )
         contaminated = _rows(con, "select * from derived.contamination where problem_id = ?", problem_id)
-    out = Console(highlight=False)
+    out = make_console()
     _line(out, f"problem {problem_id}  ({problem['domain']}, {problem['source']})", "bold")
     _line(out, f"  {problem['statement']}")
     _line(out, f"  gold answer: {problem['gold_answer']}")
@@ -180,4 +180,4 @@ def _rows(con: duckdb.DuckDBPyConnection, sql: str, *values: object) -> list[dic
 
 
 def _print(names: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    Console(highlight=False).print(make_table(names, rows, title=title))
+    make_console().print(make_table(names, rows, title=title))

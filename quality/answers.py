@@ -21,7 +21,7 @@ What follows the last tool output is the model's word on it, so the rules look t
 
 Not numbers: list markers ("1. First"), "step 3", ordinals ("2nd"), indices and exponents, digits inside a word.
 Not covered: an unboxed formula without a phrase (its last number is taken), words as answers without a phrase,
-several answers that are not written side by side. Time is linear in the text; 200 KB take under a second.
+several answers that are not written side by side. Time is linear in the text; 100 KB take under half a second.
 """
 
 import re

@@ -58,6 +58,7 @@ class Checkers:
         timeout_s: Of one check, from when a worker has it.
         memory_mb: Address space of a worker beyond what it needs itself.
         confine: A function at module level, called in each worker after its imports and before its first check.
+            It must leave the installed packages readable: scorers of reasoning-gym read word lists.
 
     Raises:
         SandboxError: on entering, when a worker cannot start or `confine` fails in it; on `check`, when one that died

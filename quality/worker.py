@@ -37,7 +37,7 @@ def main() -> None:
 
 def _prepare(setup: dict[str, Any]) -> dict[str, Any]:
     try:
-        warm_up(every_scorer=setup["confine"] is not None)
+        warm_up()
         _limit_memory(setup["memory_mb"])
         if setup["confine"]:
             module, name = setup["confine"]

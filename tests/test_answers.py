@@ -106,16 +106,16 @@ def test_fences_are_found_where_models_put_them() -> None:
     "evil",
     [
         r"\boxed{", r"\boxed", "1", "x1", "1,", "111,", "1/", "1 ", " \n", "\n", " ", "-", "$", "#", "*", "{", "_{",
-        "`", "```\n", "the answer is ", "the answer to ", "final answer ", "answer: ", "<answer>", "</answer>", r"\frac{1}",
-        "step 1 ", "Traceback\n", "1. ",
+        "`", "```\n", "the answer is ", "the answer to ", "final answer ", "answer: ", "<answer>", "</answer>",
+        r"\frac{1}", "step 1 ", "Traceback\n", "1. ",
     ],
 )  # fmt: skip
-def test_200_kb_of_anything_take_under_a_second(evil: str) -> None:
-    text = (evil * (200_000 // len(evil) + 1))[:200_000]
+def test_100_kb_of_anything_take_under_half_a_second(evil: str) -> None:
+    text = (evil * (100_000 // len(evil) + 1))[:100_000]
     for candidate in (text, "x" + text, "```output\n" + text):
         started = time.process_time()
         extract(candidate)
-        assert time.process_time() - started < 1
+        assert time.process_time() - started < 0.5
 
 
 def test_clean_gold() -> None:

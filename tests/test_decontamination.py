@@ -32,16 +32,16 @@ def find(problems: dict[str, str], items: dict[str, str], **rule: Any) -> dict[s
 
 
 def test_normalised_text() -> None:
-    a = normalise(r"Compute  $\left(\dfrac{1}{2}\right)^{2}$, \u210d-times!")
-    assert a == normalise(r"compute (\frac{1}{2})^2 H-times!")
+    a = normalise("Compute  $\\left(\\dfrac{1}{2}\\right)^{2}$, \u210d-times.")
+    assert a == normalise(r"compute (\frac{1}{2})^2 H-times")
     assert normalise("2 + 2").key != normalise("2 - 2").key
     assert normalise("2 + 2").words == ("2", "2")
 
 
 def test_methods_and_their_evidence() -> None:
-    almost = LONG.replace("Monday", "Tuesday")
+    almost = LONG.replace("Monday", "Tuesday")  # the 19th of 22 words
     other = "He said: " + " ".join(LONG.split()[:14]) + " " + " ".join(f"w{i}" for i in range(40))
-    problems = {"same": LONG.upper() + "!", "near": almost, "far": other, "short": "What is 2 + 2?", "minus": "2-2"}
+    problems = {"same": LONG.upper() + " ...", "near": almost, "far": other, "short": "What is 2 + 2?", "minus": "2-2"}
     items = {"farm": LONG, "sum": "what is 2+2", "plus": "2+2", "long": " ".join(f"v{i}" for i in range(60))}
     assert find(problems, items) == {
         "same": ("farm", "exact"),
@@ -52,11 +52,11 @@ def test_methods_and_their_evidence() -> None:
     # The n-gram alone is not enough: its share of the shorter text counts.
     assert find({"far": other}, {"farm": LONG + " " + " ".join(f"u{i}" for i in range(40))}) == {}
     assert "far" not in find(problems, items, lcs_ratio=0.8)
-    assert "near" not in find(problems, items, ngram=18)
+    assert "near" not in find(problems, items, ngram=19)
 
     (row,) = find_contamination([("near", almost)], [BenchmarkItem("bench", "farm", LONG)], recipe_id="r1")
     assert list(row) == [column.name for column in CONTAMINATION.columns]
-    assert row["score"] == pytest.approx(19 / 20)
+    assert row["score"] == pytest.approx(21 / 22)
     assert row["matched_text"] == normalise(LONG.partition("Monday")[0]).key.replace(" ,", "")
 
 

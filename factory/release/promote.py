@@ -55,7 +55,7 @@ def promote(run: Run) -> Promotion:
 def candidate(con: duckdb.DuckDBPyConnection) -> pa.Table:
     """The rows of the next snapshot, with exactly the promised columns and types."""
     names = ", ".join(column.name for column in SNAPSHOT.columns)
-    data = con.execute(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_table()  # noqa: S608
+    data = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_table()  # noqa: S608
     return data.cast(pa.schema([field.with_nullable(True) for field in SNAPSHOT.arrow_schema]))
 
 

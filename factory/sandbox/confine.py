@@ -9,6 +9,7 @@ cannot bring running threads under Landlock, reading of files through such a thr
 """
 
 import os
+import sys
 
 from factory.sandbox import kernel, seccomp, view
 from factory.sandbox.syscalls import MACHINES
@@ -31,6 +32,8 @@ def confine_process(readable: tuple[str, ...] = ()) -> SandboxLevel:
     Raises:
         SandboxError: the kernel refuses. The process may be confined in part, and should end.
     """
+    if sys.platform != "linux":
+        raise SandboxError("A process can be confined on Linux only. --i-trust-this-code runs without confinement.")
     paths = [*view.library_paths(), *view.project_paths(), *view.device_paths(), *readable]
     try:
         kernel.no_new_privileges()

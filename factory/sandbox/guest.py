@@ -12,6 +12,7 @@ Not covered: the guest shares this interpreter and can rewrite every function be
 import ast
 import atexit
 import builtins
+import contextlib
 import fcntl
 import gc
 import linecache
@@ -41,8 +42,9 @@ _CODE, _SOCKET, _RULESET, _REPORT = 3, 4, 5, 6
 _ABOVE = 16
 
 _FIRST_UID, _N_UIDS, _UIDS_PER_SLOT = 61_184, 4_096, 128
-"""Users that own nothing (the range of systemd's dynamic users). Every guest of a root supervisor gets another one."""
-_SHARED_UID_PROCESSES, _OWN_UID_PROCESSES = 4_096, 128
+"""Users that own nothing (the range of systemd's dynamic users). Under root every guest gets one for itself."""
+_THREADS, _THREADS_OF_EVERYBODY = 320, 4_096
+"""Processes and threads of the guest's user. The second one where that is the user who runs all this."""
 
 _STACK_BYTES = 64 << 20
 _FILE_BYTES = 16 << 20
@@ -68,22 +70,33 @@ class Setup:
     """The seccomp program of a child, with a mark in the place of its pid. Null at level `none`."""
 
 
-def start(setup: Setup, request: Request, descriptors: list[int], report: int) -> NoReturn:
-    """Become the guest. Never returns; the caller is the fork server, and the child must not go on as one."""
+def start(setup: Setup, request: Request, place: int, descriptors: list[int], report: int) -> NoReturn:
+    """Become the guest. Never returns; the caller is the fork server, and the child must not go on as one.
+
+    Args:
+        setup: What the fork server prepared.
+        request: The job.
+        place: A number that no other living guest of this server has.
+        descriptors: Those of the request.
+        report: Where to say that all walls are up.
+    """
     try:
         os.setsid()
         report = _place(descriptors, setup.ruleset, report)
         _limit(setup, request)
-        _confine(setup, request)
+        _confine(setup, place)
         _make_interpreter()
         os.write(report, CONFINED)
         os.close(report)
     except BaseException as error:
         os.write(report, f"{type(error).__name__}: {error}".encode()[:500])
         os._exit(1)
-    if request.ask is Ask.RUN:
-        _run_program(request.wall_s)
-    _run_session()
+    try:
+        if request.ask is Ask.RUN:
+            _run_program(request.wall_s)
+        _run_session()
+    finally:
+        os._exit(1)  # whatever the guest did to the code above, this process never becomes a fork server
 
 
 def _place(descriptors: list[int], ruleset: int | None, report: int) -> int:
@@ -115,7 +128,7 @@ def _limit(setup: Setup, request: Request) -> None:
     cap(resource.RLIMIT_DATA, setup.data_bytes + request.memory_bytes)
     cap(resource.RLIMIT_NOFILE, _OPEN_FILES)
     own_count = setup.change_user or setup.level == "namespaces"
-    cap(resource.RLIMIT_NPROC, _OWN_UID_PROCESSES if own_count else _SHARED_UID_PROCESSES)
+    cap(resource.RLIMIT_NPROC, _THREADS if own_count else _THREADS_OF_EVERYBODY)
     cap(resource.RLIMIT_CORE, 0)
     cap(resource.RLIMIT_MEMLOCK, 0)
     cap(resource.RLIMIT_MSGQUEUE, 0)
@@ -127,11 +140,11 @@ def _limit(setup: Setup, request: Request) -> None:
     resource.setrlimit(resource.RLIMIT_STACK, (soft_stack, hard_stack))
 
 
-def _confine(setup: Setup, request: Request) -> None:
+def _confine(setup: Setup, place: int) -> None:
     """Put up the walls. The order matters: every step needs a right that a later one gives up."""
     uid, gid = os.getuid(), os.getgid()
     if setup.change_user:
-        uid = gid = _FIRST_UID + (setup.slot * _UIDS_PER_SLOT + request.job % _UIDS_PER_SLOT) % _N_UIDS
+        uid = gid = _FIRST_UID + (setup.slot * _UIDS_PER_SLOT + place) % _N_UIDS
     if setup.level == "namespaces":
         view.mount_work_folder(uid, gid)
     if setup.change_user:
@@ -171,6 +184,8 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed)
+    if "sympy.core.random" in sys.modules:  # has a generator of its own
+        sys.modules["sympy.core.random"].seed(seed)
 
 
 def _alarm(wall_s: float) -> None:
@@ -264,12 +279,14 @@ def _run_cell(code: bytes, name: str, namespace: dict[str, object]) -> None:
 
 
 def _complain(text: str) -> None:
-    try:
+    with contextlib.suppress(BaseException):
         sys.stdout.flush()
+    try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except BaseException:
-        os._exit(1)  # no way left to say anything
+    except BaseException:  # the code replaced or closed it
+        with contextlib.suppress(BaseException):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
 def _format(error: BaseException, names: set[str]) -> str:

@@ -7,14 +7,12 @@ Not covered: anything but Linux. Importing this module elsewhere is harmless, ca
 """
 
 import ctypes
+import functools
 import os
 import struct
 from collections.abc import Iterable
 
 from factory.sandbox.syscalls import machine
-
-_libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else ctypes.CDLL("")
-_libc.syscall.restype = ctypes.c_long
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -49,6 +47,13 @@ _FS_ABI_3 = (1 << 15) - 1
 _ABI_IOCTL_DEV, _ABI_SCOPE = 5, 6
 
 
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.syscall.restype = ctypes.c_long
+    return library
+
+
 def _check(result: int, what: str) -> int:
     if result < 0:
         code = ctypes.get_errno()
@@ -58,7 +63,7 @@ def _check(result: int, what: str) -> int:
 
 def _prctl(option: int, value: int, what: str) -> None:
     zero = ctypes.c_ulong(0)
-    _check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), what)
+    _check(_libc().prctl(option, ctypes.c_ulong(value), zero, zero, zero), what)
 
 
 # ---- processes
@@ -66,7 +71,7 @@ def _prctl(option: int, value: int, what: str) -> None:
 
 def unshare(flags: int) -> None:
     """Move into new namespaces."""
-    _check(_libc.unshare(flags), "unshare")
+    _check(_libc().unshare(flags), "unshare")
 
 
 def die_with_parent() -> None:
@@ -81,7 +86,7 @@ def hide_from_ptrace() -> None:
 
 def personality(flags: int) -> int:
     """Set the execution domain; 0xffffffff only asks. Returns the one before."""
-    return _check(_libc.personality(ctypes.c_ulong(flags)), "personality")
+    return _check(_libc().personality(ctypes.c_ulong(flags)), "personality")
 
 
 def no_new_privileges() -> None:
@@ -95,7 +100,7 @@ def no_new_privileges() -> None:
 def capabilities() -> int:
     """Effective capabilities of this thread, a bit mask."""
     data = ctypes.create_string_buffer(24)
-    _check(_libc.capget(ctypes.c_char_p(_CAPABILITY_HEADER), data), "capget")
+    _check(_libc().capget(ctypes.c_char_p(_CAPABILITY_HEADER), data), "capget")
     low, _, _, high, _, _ = struct.unpack("6I", data.raw)
     return int(low | high << 32)
 
@@ -104,7 +109,7 @@ def set_capabilities(keep: int = 0) -> None:
     """Keep these (a bit mask) and give up all others, for good."""
     low, high = keep & 0xFFFFFFFF, keep >> 32
     data = struct.pack("6I", low, low, 0, high, high, 0)
-    _check(_libc.capset(ctypes.c_char_p(_CAPABILITY_HEADER), ctypes.c_char_p(data)), "capset")
+    _check(_libc().capset(ctypes.c_char_p(_CAPABILITY_HEADER), ctypes.c_char_p(data)), "capset")
 
 
 def keep_capabilities_over_setuid() -> None:
@@ -115,7 +120,7 @@ def keep_capabilities_over_setuid() -> None:
 def drop_bounding_set() -> None:
     """No program could gain a capability back. Without CAP_SETPCAP there is nothing to drop, so errors are ignored."""
     for capability in range(_LAST_CAP + 1):
-        _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0)
+        _libc().prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0)
 
 
 # ---- mounts
@@ -128,13 +133,13 @@ def _text(value: str | None) -> bytes | None:
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     """Attach a file system, or change how one is attached."""
     arguments = (_text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(data))
-    _check(_libc.mount(*arguments), f"mount {source} on {target}")
+    _check(_libc().mount(*arguments), f"mount {source} on {target}")
 
 
 def make_read_only(path: str) -> None:
     """Make a mount and all below it read-only, without set-user-id bits and devices."""
     attributes = ctypes.c_char_p(struct.pack("QQQQ", MS_RDONLY | MS_NOSUID | MS_NODEV, 0, 0, 0))
-    result = _libc.syscall(
+    result = _libc().syscall(
         _SYS_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), _AT_RECURSIVE, attributes, ctypes.c_size_t(32)
     )
     _check(result, f"mount_setattr {path}")
@@ -142,10 +147,10 @@ def make_read_only(path: str) -> None:
 
 def pivot_root(new_root: str, old_root: str) -> None:
     """Make `new_root` the root and put the old one below it, then let go of the old one."""
-    _check(_libc.syscall(machine().numbers["pivot_root"], os.fsencode(new_root), os.fsencode(old_root)), "pivot_root")
+    _check(_libc().syscall(machine().numbers["pivot_root"], os.fsencode(new_root), os.fsencode(old_root)), "pivot_root")
     os.chdir("/")
     inside = "/" + os.path.relpath(old_root, new_root)
-    _check(_libc.umount2(os.fsencode(inside), _MNT_DETACH), "umount2")
+    _check(_libc().umount2(os.fsencode(inside), _MNT_DETACH), "umount2")
     os.rmdir(inside)
 
 
@@ -154,7 +159,7 @@ def pivot_root(new_root: str, old_root: str) -> None:
 
 def landlock_abi() -> int:
     """Version of Landlock in this kernel, 0 without."""
-    return max(int(_libc.syscall(_SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)), 0)
+    return max(int(_libc().syscall(_SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)), 0)
 
 
 def landlock_ruleset(*, files: bool, readable: Iterable[str] = (), writable_files: Iterable[str] = ()) -> int:
@@ -170,7 +175,7 @@ def landlock_ruleset(*, files: bool, readable: Iterable[str] = (), writable_file
     attributes = struct.pack("QQQ", all_files if files else 0, 0b11, 0b11)  # bind, connect; abstract sockets, signals
     size = 24 if abi >= _ABI_SCOPE else 16
     ruleset = _check(
-        _libc.syscall(_SYS_LANDLOCK_CREATE, ctypes.c_char_p(attributes), ctypes.c_size_t(size), 0),
+        _libc().syscall(_SYS_LANDLOCK_CREATE, ctypes.c_char_p(attributes), ctypes.c_size_t(size), 0),
         "landlock_create_ruleset",
     )
     if files:
@@ -190,14 +195,14 @@ def _allow_path(ruleset: int, path: str, access: int) -> None:
         if not os.path.isdir(path):
             access &= _FS_READ_FILE | _FS_WRITE_FILE
         rule = ctypes.c_char_p(struct.pack("=Qi", access, descriptor))
-        _check(_libc.syscall(_SYS_LANDLOCK_ADD, ruleset, 1, rule, 0), f"landlock_add_rule {path}")
+        _check(_libc().syscall(_SYS_LANDLOCK_ADD, ruleset, 1, rule, 0), f"landlock_add_rule {path}")
     finally:
         os.close(descriptor)
 
 
 def landlock_restrict(ruleset: int) -> None:
     """Bind this thread, and all it starts, to the ruleset for good."""
-    _check(_libc.syscall(_SYS_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")
+    _check(_libc().syscall(_SYS_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")
 
 
 # ---- seccomp
@@ -213,7 +218,7 @@ def install_filter(program: bytes, *, all_threads: bool = False) -> None:
     argument = _Program(len(program) // 8, ctypes.addressof(code))
     set_mode_filter, thread_sync = 1, 1
     flags = thread_sync if all_threads else 0
-    result = _libc.syscall(machine().numbers["seccomp"], set_mode_filter, flags, ctypes.byref(argument))
+    result = _libc().syscall(machine().numbers["seccomp"], set_mode_filter, flags, ctypes.byref(argument))
     if result > 0:  # the id of a thread that has a filter of its own
         raise OSError(f"seccomp: thread {result} cannot be brought under the same filter")
     _check(result, "seccomp")

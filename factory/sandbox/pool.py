@@ -77,7 +77,7 @@ class Pool:
                 try:
                     with Streams(stdin) as streams:
                         return await _run_once(self._least_busy(), code, limits, streams)
-                except Lost as error:
+                except (Lost, OSError) as error:  # out of descriptors or memory is a failure of ours, too
                     reason = str(error)
             return lost(reason)
 
@@ -92,7 +92,7 @@ class Pool:
             await session.open()
         except BaseException as error:
             await session.aclose()
-            if isinstance(error, Lost):
+            if isinstance(error, Lost | OSError):
                 raise SandboxError(f"No interpreter could be started, {ATTEMPTS} times in a row: {error}.") from None
             raise
         return session
@@ -155,7 +155,7 @@ async def open_sandbox(
         pool = Pool(candidate, n_slots, limits, preload)
         try:
             await pool.start()
-        except Lost as error:
+        except (Lost, OSError) as error:
             failures[candidate] = str(error)
             await pool.aclose()
         except BaseException:

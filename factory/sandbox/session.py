@@ -44,6 +44,7 @@ class Worker:
         self._pidfd = -1
         self._pid = 0
         self._closed = False
+        self._busy = asyncio.Lock()
 
     @classmethod
     async def start(cls, slot: Slot, limits: Limits) -> "Worker":
@@ -83,11 +84,15 @@ class Worker:
         return not self._closed and not self._job.exited.done()
 
     async def run(self, number: int, code: str, limits: Limits) -> ExecResult:
-        """Run block `number`, which is also its seed. Afterwards the interpreter is frozen, or dead and cleared away.
+        """Run block `number`, which is also its seed. Afterwards the interpreter is frozen, or dead.
 
         Raises:
             Lost: the fork server failed meanwhile.
         """
+        async with self._busy:
+            return await self._run(number, code, limits)
+
+    async def _run(self, number: int, code: str, limits: Limits) -> ExecResult:
         self._streams.forget_output()  # what a thread printed after its block had ended belongs to no block
         size = self._streams.put_code(code)
         nonce = secrets.token_bytes(16)
@@ -113,7 +118,6 @@ class Worker:
         await self._slot.wait(self._job.exited, slots.GRACE_S)
         end = self._job.exited.result()
         result = ended(replace(end, wall_s=wall_s, cpu_s=end.cpu_s - cpu_before), limits, self._streams)
-        await self.aclose()
         # An interpreter that ends in the middle of a block has failed, whatever its exit code.
         return replace(result, status=ExecStatus.ERROR) if result.status is ExecStatus.OK else result
 
@@ -182,9 +186,8 @@ class Worker:
         if not self._job.spawned.cancel() and self._pidfd < 0 and self._job.spawned.exception() is None:
             self._pidfd = self._job.spawned.result()
         self._signal(signal.SIGKILL)
-        try:
-            await self._slot.wait(self._job.exited, slots.GRACE_S)
-        finally:
+        await self._slot.wait(self._job.exited, slots.GRACE_S)
+        async with self._busy:  # a block that was running sees the end, too
             self._channel.close()
             self._streams.close()
             if self._pidfd >= 0:
@@ -216,12 +219,12 @@ class GuestSession:
         """Start the interpreter.
 
         Raises:
-            Lost: it could not be started, three times in a row.
+            Lost, OSError: it could not be started, three times in a row.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self._revive()
-            except Lost:
+            except (Lost, OSError):
                 if attempt == ATTEMPTS:
                     raise
             else:
@@ -238,13 +241,17 @@ class GuestSession:
                 try:
                     worker = await self._revive()
                     result = await worker.run(self._n_blocks, code, self._limits)
-                except Lost as error:
+                except (Lost, OSError) as error:
                     reason = str(error)
                     await self._drop()
                 except BaseException:  # cancelled in mid-block: its state is nobody's
                     await self._drop()
                     raise
                 else:
+                    if self._closed:
+                        break
+                    if not worker.alive:
+                        await self._drop()
                     if result.status is ExecStatus.OK:
                         self._successes[self._n_blocks] = code
                     return result

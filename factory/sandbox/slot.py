@@ -69,6 +69,7 @@ class Slot:
     _control: socket.socket | None = None
     _jobs: dict[int, Job] = field(default_factory=dict)
     _last_job: int = 0
+    _closed: bool = False
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -83,6 +84,8 @@ class Slot:
             Lost: it could not be started. The text is the server's own.
         """
         async with self._starting:
+            if self._closed:
+                raise Lost("the sandbox was closed")
             if self._control is not None:
                 return
             loop = asyncio.get_running_loop()
@@ -235,7 +238,8 @@ class Slot:
             _settle(job.spawned, Lost(reason))
 
     async def aclose(self) -> None:
-        """End the server, and wait until it and all its guests are gone."""
+        """End the server for good, and wait until it and all its guests are gone."""
+        self._closed = True
         async with self._starting:
             if self._control is not None and self._process is not None:
                 # Closing our end lets the server kill its guests, reap them and leave.

@@ -11,6 +11,7 @@ Not covered: flaws of the kernel itself, and what can be told from timing.
 import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import select
@@ -165,6 +166,7 @@ def _load(modules: list[str]) -> None:
 @dataclass(slots=True)
 class _Job:
     number: int
+    place: int
     pid: int
     pidfd: int
     report: int
@@ -221,6 +223,8 @@ class _Server:
         return True
 
     def _spawn(self, request: Request, descriptors: list[int]) -> None:
+        taken = {job.place for job in self._jobs.values()}
+        place = next(place for place in itertools.count() if place not in taken)
         report, report_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         started = time.monotonic()
         try:
@@ -230,10 +234,10 @@ class _Server:
             os.close(report_end)
             raise
         if pid == 0:
-            guest.start(self._setup, request, descriptors, report_end)
+            guest.start(self._setup, request, place, descriptors, report_end)
         os.close(report_end)
         deadline = started + request.wall_s + SOFT_LIMIT_S if request.ask is Ask.RUN else None
-        job = _Job(request.job, pid, os.pidfd_open(pid), report, started, deadline)
+        job = _Job(request.job, place, pid, os.pidfd_open(pid), report, started, deadline)
         self._jobs[job.pidfd] = job
         self._poll.register(job.pidfd, select.POLLIN)
         if request.ask is Ask.SESSION:
