@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from quality.fences import Kind, split_fences
+from warehouse.fences import Kind, split_fences
 
 MAX_ANSWER_CHARS = 2_000
 _CANDIDATES = 50

@@ -292,6 +292,7 @@ SNAPSHOT = Table(
         Column("baseline_text", STRING, "what it wrote"),
         Column("baseline_answer", STRING, "what it answered", nullable=True),
         Column("baseline_is_correct", BOOL, "false in every row", values=("false",)),
+        Column("stop_reason", STRING, "why it ended", values=_words(StopReason)),
         Column("n_tokens_model", INT, "written by the model", minimum=1),
         Column("n_tokens_hint", INT, "inserted as hints", minimum=0),
         Column("n_tokens_tool", INT, "tool output", minimum=0),

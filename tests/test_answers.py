@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quality.answers import Rule, clean_gold, extract, extract_answer
-from quality.fences import Kind, split_fences
+from warehouse.fences import Kind, split_fences
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -65,15 +65,23 @@ def canary() -> Iterator[Path]:
         yield file
 
 
-def guests() -> list[int]:
-    """Processes that a sandbox of this very process started, by their command line."""
-    found = []
+def processes() -> dict[int, int]:
+    """Every living process and its parent."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"factory.sandbox.zygote" in (entry / "cmdline").read_bytes():
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                if state != "Z":
-                    found.append(int(entry.name))
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(entry.name)] = int(parent)
+    return found
+
+
+def descendants(root: int) -> set[int]:
+    """Processes that come from this one, in whatever namespace."""
+    parents = processes()
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in found | {root}} - found:
+        found |= more
     return found
 
 
@@ -173,7 +181,7 @@ async def test_cpu_time_and_memory_are_measured(sandbox: Pool) -> None:
         ("import atexit, time; atexit.register(time.sleep, 60)", SHORT, ExecStatus.TIMEOUT, None),
         ("while True: pass", Limits(wall_s=5, cpu_s=1), ExecStatus.CPU, -signal.SIGXCPU),
         ("x = 'a' * (1 << 30)", Limits(), ExecStatus.MEMORY, None),
-        ("x = []\nwhile True: x.append(bytearray(1 << 20))", Limits(), ExecStatus.MEMORY, None),
+        ("x = []\nwhile True: x.append(bytearray(1 << 20))", Limits(memory_mb=128), ExecStatus.MEMORY, None),
         ("while True: print('x' * 1000)", Limits(), ExecStatus.OUTPUT, None),
         ("import sys\nsys.stderr.write('x' * 70_000)", Limits(), ExecStatus.OUTPUT, None),
         ("import ctypes; ctypes.string_at(0)", Limits(), ExecStatus.SIGNAL, -signal.SIGSEGV),
@@ -511,7 +519,7 @@ attempt('shared', lambda: [mmap.mmap(-1, 1 << 28) for _ in range(4)])
 
 
 async def test_attack_fork_and_exec(sandbox: Pool) -> None:
-    before = set(guests())
+    before = descendants(os.getpid())
     code = (
         ATTEMPT
         + """
@@ -529,7 +537,7 @@ attempt('process', lambda: multiprocessing.get_context('fork').Process(target=pr
 """
     )
     await both(sandbox, code)
-    assert set(guests()) <= before
+    assert descendants(os.getpid()) <= before
 
 
 async def test_attack_32_bit_and_x32_calls(sandbox: Pool) -> None:
@@ -634,8 +642,8 @@ async def test_attack_fill_the_work_folder(sandbox: Pool) -> None:
 async def test_at_most_n_slots_run_at_once(sandbox: Pool) -> None:
     started = time.monotonic()
     results = await asyncio.gather(*(sandbox.run("import time; time.sleep(0.3)") for _ in range(4)))
-    assert 0.6 <= time.monotonic() - started < 2
-    assert all(result.status is ExecStatus.OK and result.wall_ms < 500 for result in results)
+    assert 0.6 <= time.monotonic() - started < 3
+    assert all(result.status is ExecStatus.OK and result.wall_ms < 900 for result in results)
 
 
 async def test_a_killed_or_stopped_fork_server_costs_no_result(sandbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -661,11 +669,8 @@ async def test_a_killed_or_stopped_fork_server_costs_no_result(sandbox: Pool, mo
 def server_pid(one: slot.Slot) -> int:
     """In namespaces the supervisor's child only waits; the fork server is its child."""
     assert one._process is not None
-    for pid in guests():
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        if parent == one._process.pid and one.level is SandboxLevel.NAMESPACES:
-            return pid
-    return one._process.pid
+    children = [pid for pid, parent in processes().items() if parent == one._process.pid]
+    return children[0] if one.level is SandboxLevel.NAMESPACES else one._process.pid
 
 
 async def test_a_server_that_always_dies_makes_a_run_lost(sandbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -697,20 +702,19 @@ async def test_a_cancelled_run_is_killed(sandbox: Pool) -> None:
 async def test_closing_leaves_nothing_behind() -> None:
     if platform.machine() not in MACHINES:
         pytest.skip("no system call table")
-    fds, before, mounts = len(os.listdir("/proc/self/fd")), set(guests()), Path("/proc/self/mounts").read_text()
-    temporary = set(os.listdir(tempfile.gettempdir()))
+    before, mounts = descendants(os.getpid()), Path("/proc/self/mounts").read_text()
+    n_descriptors = len(os.listdir("/proc/self/fd"))
     opened = await open_sandbox(n_slots=2, preload=())
     sessions = [await opened.session() for _ in range(5)]
     running = asyncio.create_task(opened.run("while True: pass", limits=Limits(wall_s=60, cpu_s=60)))
     block = asyncio.create_task(sessions[0].run("while True: pass"))
     await asyncio.sleep(0.1)
-    assert set(guests()) > before
+    assert descendants(os.getpid()) > before
     await opened.aclose()
     assert (await running).status is (await block).status is ExecStatus.LOST
-    assert set(guests()) == before
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert descendants(os.getpid()) == before
+    assert len(os.listdir("/proc/self/fd")) == n_descriptors
     assert Path("/proc/self/mounts").read_text() == mounts
-    assert set(os.listdir(tempfile.gettempdir())) == temporary
     assert (await opened.run("1")).status is ExecStatus.LOST
 
 
@@ -719,7 +723,6 @@ async def test_nothing_survives_a_killed_supervisor(level: SandboxLevel) -> None
     reason = await pool._try(level)
     if reason is not None:
         pytest.skip(reason)
-    before = set(guests())
     program = (
         "import asyncio, sys\nfrom factory.sandbox.pool import open_sandbox\nfrom schemas.protocols import Limits\n"
         "from schemas.vocabulary import SandboxLevel\n"
@@ -734,13 +737,14 @@ async def test_nothing_survives_a_killed_supervisor(level: SandboxLevel) -> None
         assert supervisor.stdout is not None
         assert supervisor.stdout.readline() == b"up\n"
         await asyncio.sleep(0.2)
-        assert set(guests()) - before
+        started = descendants(supervisor.pid)
         supervisor.kill()
+    assert len(started) >= 2  # the fork server and a guest at least
     for _ in range(50):
-        if set(guests()) <= before:
+        if not started & processes().keys():
             break
         await asyncio.sleep(0.05)
-    assert set(guests()) <= before
+    assert not started & processes().keys()
 
 
 # ---- refusing to run

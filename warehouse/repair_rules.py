@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from schemas.records import Segment
 from schemas.vocabulary import Origin
+from warehouse.fences import Block, blocks
 
 Segments = tuple[Segment, ...]
 MODEL, HINT, TOOL = Origin.MODEL, Origin.HINT, Origin.TOOL
 
-_FENCE = re.compile(r"^ {0,3}(`{3,})[ \t]*([^`\n]*)$", re.MULTILINE)
-_PYTHON = ("python", "py", "python3", "Python")
 _BOX = re.compile(r"\\boxed\s*\{")
 _AFTER_BOX = re.compile(r"(?:[\s.,!*]*(?:\\\]|\\\)|\$\$?))?")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
@@ -82,7 +81,7 @@ def cut_after_answer(segments: Segments) -> Span | None:
     text = _last_of_model(segments)
     begin = _length(segments) - len(text)
     box = next((m for m in reversed(list(_BOX.finditer(text))) if _close(text, m.end()) is not None), None)
-    if box is None or _open_fence("".join(s.text for s in segments)[: begin + box.start()]) is not None:
+    if box is None or _open_block("".join(s.text for s in segments)[: begin + box.start()]) is not None:
         return None
     end = _AFTER_BOX.match(text, _close(text, box.end()) or 0)
     blank = _BLANK_LINE.search(text, end.end() if end else 0)
@@ -95,16 +94,16 @@ def cut_after_answer(segments: Segments) -> Span | None:
 def drop_trailing_open_block(segments: Segments) -> Span | None:
     """The text breaks off inside a Python block: drop the block, and the hint that opened it if one did."""
     text = "".join(segment.text for segment in segments)
-    fence = _open_fence(text)
-    if fence is None or fence[2].strip() not in _PYTHON or "```" in text[fence.end() :]:
+    block = _open_block(text)
+    if block is None or not block.is_python or "```" in block.code:
         return None
     at = 0
     for segment in segments:
         end = at + len(segment.text)
-        if at <= fence.start() < end:
+        if at <= block.begin < end:
             if segment.origin is TOOL:
                 return None
-            return Span(at, at) if segment.origin is HINT else _without_blanks(segment.text, fence.start() - at, at)
+            return Span(at, at) if segment.origin is HINT else _without_blanks(segment.text, block.begin - at, at)
         at = end
     return None
 
@@ -143,15 +142,10 @@ def _close(text: str, at: int) -> int | None:
     return None
 
 
-def _open_fence(text: str) -> re.Match[str] | None:
-    """The opening fence of the block that the text ends in, if it does."""
-    opening: re.Match[str] | None = None
-    for fence in _FENCE.finditer(text):
-        if opening is None:
-            opening = fence
-        elif not fence[2].strip() and len(fence[1]) >= len(opening[1]):
-            opening = None
-    return opening
+def _open_block(text: str) -> Block | None:
+    """The block that the text ends in, if it does."""
+    found = blocks(text)
+    return found[-1] if found and not found[-1].is_closed else None
 
 
 _RAN = ((MODEL, "Let me compute.\n```python\nprint(6*7)\n```\n"), (TOOL, "```output\n42\n```\n"))

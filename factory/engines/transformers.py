@@ -13,11 +13,12 @@ from concurrent.futures import Future
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from factory.engines.batcher import Batcher, Request
 from factory.engines.local_model import Weights
 from factory.engines.slots import ATTENTION_NAME
+from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, load_tokenizer
 from schemas.errors import EngineError
 from schemas.protocols import Completion, Sampling
 from schemas.recipe import EngineSettings
@@ -25,7 +26,7 @@ from schemas.recipe import EngineSettings
 Job = tuple[Request, "Future[Completion]"]
 
 
-class TransformersEngine:
+class TransformersEngine(Tokenized):
     """See `schemas.protocols.Engine`."""
 
     def __init__(self, weights: Weights, settings: EngineSettings) -> None:
@@ -35,32 +36,15 @@ class TransformersEngine:
             EngineError: it cannot be loaded, has no chat template, or attends in a way this engine cannot batch.
         """
         self.name = weights.name
-        self.tokenizer, model = _load(weights, settings)
+        tokenizer, model = _load(weights, settings)
+        super().__init__(tokenizer)
         limit = int(getattr(model.config.get_text_config(), "max_position_embeddings", settings.max_model_len))
         self.max_model_len = min(settings.max_model_len, limit)
-        eos = model.generation_config.eos_token_id
-        eos_ids = {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
+        eos_ids = end_ids(tokenizer, model.generation_config)
         self._batcher = Batcher(model, self.decode, eos_ids, settings.max_running, self.max_model_len)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
-
-    def prompt(self, messages: Sequence[dict[str, str]]) -> str:
-        """Apply the model's chat template."""
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return str(text)
-
-    def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """Tokens of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
-        return list(ids)
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of tokens, unchanged."""
-        text = self.tokenizer.decode(
-            list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return str(text)
 
     async def complete(
         self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
@@ -144,31 +128,22 @@ def _load(weights: Weights, settings: EngineSettings) -> tuple[Any, Any]:
     options: dict[str, Any] = {"revision": weights.revision} if weights.revision else {}
     try:
         config = AutoConfig.from_pretrained(weights.path, **options).get_text_config()
-        tokenizer = AutoTokenizer.from_pretrained(weights.path, **options)
-        _refuse(config, tokenizer, weights)
+        _refuse(config, weights)
+        tokenizer = load_tokenizer(weights)
         model = AutoModelForCausalLM.from_pretrained(
             weights.path, dtype=settings.dtype, attn_implementation=ATTENTION_NAME, **options
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise EngineError(
-            f"model '{settings.model}' cannot be loaded: {str(error).strip().splitlines()[0][:300]}\n"
-            f"  try:    --model embedded, a folder saved with save_pretrained, or a hub id such as org/name\n"
-            f"  state:  nothing was generated."
-        ) from error
+        raise cannot_load(settings, error) from error
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     return tokenizer, model.to(device).eval()
 
 
-def _refuse(config: Any, tokenizer: Any, weights: Weights) -> None:
+def _refuse(config: Any, weights: Weights) -> None:
     """Say at once what would only show as wrong text later."""
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"} or getattr(config, "sliding_window", None):
         raise EngineError(
             f"{weights.name} mixes attention kinds ({', '.join(sorted(layers))}), which the transformers engine does "
             f"not batch.\n  use:  --engine vllm"
-        )
-    if not tokenizer.chat_template:
-        raise EngineError(
-            f"{weights.name} has no chat template, so a problem cannot be put to it.\n"
-            f"  use an instruction-tuned model, or add chat_template.jinja to the model folder."
         )

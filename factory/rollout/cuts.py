@@ -1,14 +1,19 @@
 """Where a stored baseline can be cut before a hint is inserted (paper: positions)."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from factory.rollout.fences import blocks
 from schemas.vocabulary import Cut, StopReason
+from warehouse.fences import Block, Kind, blocks
 
+LETTER = re.compile(r"[^\W\d_]")
 SENTENCE_END = re.compile(r"[.!?:](?=\s|\Z)|\n")
-INLINE_CODE = re.compile(r"`[^`\n]+`")
+INLINE_CODE = re.compile(r"(?<!`)(`++).*?[^`\n]\1(?!`)")
+"""A run of backticks, up to the next run of that length on the same line."""
+FENCE_LIKE = re.compile(r"^ {0,3}```.*", re.MULTILINE)
+"""A line with more backticks to come is no fence, but would be one if it were cut before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +31,49 @@ def find_cuts(text: str, cut: Cut, *, triggers: Sequence[str], stop_reason: Stop
 
     - `start`: before the first character.
     - `sentence`: after the first sentence that holds a letter (so not after the number of a list).
-    - `conjunction`: before a trigger as a whole word, as written (upper and lower case differ), outside code.
-    - `end`: before the stop token; a baseline that was cut off by its budget has none.
+    - `conjunction`: before a trigger as a whole word, as written (upper and lower case differ), outside code. A word
+      that a hyphen or an apostrophe joins to another is part of it; of two triggers at one place the longer counts.
+    - `end`: before the stop token; a baseline that was cut off by its budget has none, nor one that ends in code.
 
     No cut falls inside a code block, an unfinished one included, nor inside inline code.
     """
-    code = [(block.begin, block.end) for block in blocks(text)]
-    code += [match.span() for match in INLINE_CODE.finditer(text)]
-
-    def in_code(offset: int) -> bool:
-        return any(begin <= offset < end for begin, end in code)
-
     if cut is Cut.START:
         return [CutPoint(cut, 0)]
-    if cut is Cut.SENTENCE:
-        for match in SENTENCE_END.finditer(text):
-            if re.search(r"[^\W\d_]", text[: match.start()]) and not in_code(match.start()):
-                return [CutPoint(cut, match.end())]
-        return []
+    fenced = _fenced(text)
     if cut is Cut.END:
-        whole = stop_reason is StopReason.END and text.strip() and all(b.is_closed for b in blocks(text))
+        whole = stop_reason is StopReason.END and text.strip() and all(block.is_closed for block in fenced)
         return [CutPoint(cut, len(text))] if whole else []
-    word = re.compile(r"(?<![\w'-])(" + "|".join(map(re.escape, triggers)) + r")(?![\w'-])")
-    return [CutPoint(cut, m.start(), m[1]) for m in word.finditer(text) if not in_code(m.start())]
+    pieces = (match.span() for pattern in (INLINE_CODE, FENCE_LIKE) for match in pattern.finditer(text))
+    code = _merged([*((block.begin, block.end) for block in fenced), *pieces])
+    begins = [begin for begin, _ in code]
+
+    def in_code(offset: int) -> bool:
+        at = bisect_right(begins, offset) - 1
+        return at >= 0 and offset < code[at][1]
+
+    if cut is Cut.SENTENCE:
+        letter = LETTER.search(text)
+        ends = SENTENCE_END.finditer(text, letter.end()) if letter else ()
+        return [CutPoint(cut, m.end()) for m in ends if not in_code(m.start())][:1]
+    words = "|".join(re.escape(word) for word in sorted(triggers, key=len, reverse=True) if word)
+    if not words:
+        return []
+    found = re.finditer(rf"(?<![\w'\u2019-])(?:{words})(?![\w'\u2019-])", text)
+    return [CutPoint(cut, m.start(), m[0]) for m in found if not in_code(m.start())]
+
+
+def _fenced(text: str) -> list[Block]:
+    """Blocks as the loop reads them, and code that only the loose reading sees, such as a fence in a line of prose."""
+    loose = (block for block in blocks(text, loose=True) if block.kind is not Kind.PROSE)
+    return [*blocks(text), *loose]
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in order, those that overlap joined."""
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(spans):
+        if merged and begin < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged

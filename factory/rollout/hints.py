@@ -7,6 +7,7 @@ branch never changes when others are added.
 
 import hashlib
 import random
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,19 +69,35 @@ def load_library(name: str) -> HintLibrary:
         raise RecipeError(f"hint library '{name}' does not exist. Known: {known}; or a path ending in .toml.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"hint library {path} cannot be read: {error}") from None
-    hints = []
+    hints: list[LibraryHint] = []
     for function, entry in data.items():
         if function not in set(HintFunction):
             raise RecipeError(f"hint library {path}: unknown function '{function}'. Known: {', '.join(HintFunction)}.")
-        texts = entry.get("texts", []) if isinstance(entry, dict) else []
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise RecipeError(f"hint library {path}: [{function}] needs 'texts', a list of sentences.")
+        texts = entry.get("texts") if isinstance(entry, dict) else None
+        if not isinstance(texts, list) or not texts or not all(_is_sentence(text) for text in texts):
+            raise RecipeError(
+                f"hint library {path}: [{function}] needs 'texts', a list of sentences of one line, without ```."
+            )
         hints += [LibraryHint(f"{function}/{i}", HintFunction(function), t.strip()) for i, t in enumerate(texts, 1)]
+    if not hints:
+        raise RecipeError(f"hint library {path} holds no hints. A section is a function: {', '.join(HintFunction)}.")
     return HintLibrary(tuple(hints), hashlib.sha256(raw).hexdigest())
 
 
+def _is_sentence(text: object) -> bool:
+    """Whether it can stand between a lead and a fence."""
+    return isinstance(text, str) and len(text.strip().splitlines()) == 1 and "```" not in text
+
+
 def plan_hints(
-    baseline_id: str, text: str, stop_reason: StopReason, domain: Domain, settings: Hint, library: HintLibrary, seed: int
+    baseline_id: str,
+    text: str,
+    *,
+    stop_reason: StopReason,
+    domain: Domain,
+    settings: Hint,
+    library: HintLibrary,
+    seed: int,
 ) -> list[PlannedHint]:
     """The hint branches of one failed baseline; empty where none of the allowed cuts exists in it.
 
@@ -104,7 +121,7 @@ def plan_hints(
         last = settings.which_conjunction == "last"
         point = found[-1] if last else rng.choice(found)
         hint = rng.choice(library.of(order[branch % len(order)]))
-        lead = rng.choice(settings.leads)
+        lead = rng.choice(settings.leads or ("",))
         if point.cut is Cut.CONJUNCTION:  # go on as the model was about to
             lead = f"{point.trigger}, "
         body = _capitalised_after(lead, hint.text)
@@ -117,6 +134,6 @@ def plan_hints(
 def _capitalised_after(lead: str, text: str) -> str:
     """The sentence as it reads after a lead: small after a comma, capital otherwise."""
     follows_comma = lead.rstrip().endswith(",")
-    proper = text.startswith(("Python", "I "))
+    proper = re.match(r"(?:I|Python)\b", text)
     first = text[0] if proper else text[0].lower() if follows_comma else text[0].upper()
     return first + text[1:]

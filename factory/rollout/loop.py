@@ -4,15 +4,16 @@ The text is held as segments with their token ids; ids are kept from round to ro
 again. A failing engine or sandbox ends this trajectory with a stop_reason and no other.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from factory.rollout.fences import blocks, output_block
 from factory.sandbox.results import error_type
 from schemas.errors import EngineError, SandboxError
 from schemas.protocols import Completion, Engine, ExecResult, Sampling, Session
 from schemas.records import Segment, ToolCall
 from schemas.vocabulary import ExecStatus, Origin, StopReason
+from warehouse.fences import blocks
 
 OPENING = ("```python", "```py\n")
 CLOSING = ("```",)
@@ -86,7 +87,7 @@ async def roll_out(
             in_code = _open_python(draft)
             with_tools = len(draft.tool_calls) < budget.max_calls
             stop = () if not with_tools else CLOSING if in_code else OPENING
-            completion = await _turn(draft, engine, stop, sampling, seed, budget)
+            completion = await _turn(draft, engine, stop, sampling=sampling, seed=seed, budget=budget)
             if completion.stopped_on is None:
                 break
             if in_code and (code := _closed_python(draft)) is not None:
@@ -102,7 +103,7 @@ async def roll_out(
 
 
 async def _turn(
-    draft: Draft, engine: Engine, stop: tuple[str, ...], sampling: Sampling, seed: int, budget: Budget
+    draft: Draft, engine: Engine, stop: tuple[str, ...], *, sampling: Sampling, seed: int, budget: Budget
 ) -> Completion:
     """One completion; decides the stop_reason if it was the last."""
     ids = draft.ids
@@ -111,9 +112,7 @@ async def _turn(
         full = len(ids) >= engine.max_model_len
         draft.stop_reason = StopReason.CONTEXT if full else StopReason.LENGTH
         return Completion("", (), None, False, 0.0)
-    completion = await engine.complete(
-        ids, stop=stop, max_tokens=n_left, sampling=sampling, seed=seed + draft.n_new
-    )
+    completion = await engine.complete(ids, stop=stop, max_tokens=n_left, sampling=sampling, seed=seed + draft.n_new)
     draft.add(Origin.MODEL, completion.text, completion.token_ids)
     draft.n_new += len(completion.token_ids)
     if completion.stopped_on is None:
@@ -168,3 +167,11 @@ def _shown(result: ExecResult, limit: int) -> tuple[str, bool]:
         return text, False
     half = limit // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters left out ...]\n{text[-half:]}", True
+
+
+def output_block(text: str) -> str:
+    """A tool output as the model sees it. The fence outgrows any backticks inside, so the text cannot close it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    body = text if not text or text.endswith("\n") else text + "\n"
+    return f"{fence}output\n{body}{fence}\n"

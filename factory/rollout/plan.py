@@ -76,11 +76,11 @@ def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Plan
         hints = plan_hints(
             row["trajectory_id"],
             row["text"],
-            StopReason(row["stop_reason"]),
-            problem.domain,
-            settings,
-            run.library,
-            run.recipe.seed,
+            stop_reason=StopReason(row["stop_reason"]),
+            domain=problem.domain,
+            settings=settings,
+            library=run.library,
+            seed=run.recipe.seed,
         )
         for hint in hints:
             planned.append(

@@ -33,7 +33,6 @@ _BUFFER_BYTES = 1 << 20
 _ROOT = str(Path(__file__).parents[2])
 _PROGRAM = """
 import sys
-known = {root!r} in sys.path
 sys.path.insert(0, {root!r})
 from factory.sandbox.zygote import main
 del sys.path[0]
@@ -69,13 +68,14 @@ class Slot:
     _control: socket.socket | None = None
     _jobs: dict[int, Job] = field(default_factory=dict)
     _last_job: int = 0
+    _n_waiting: int = 0
     _closed: bool = False
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def n_jobs(self) -> int:
-        """Guests alive, sessions included."""
-        return len(self._jobs)
+        """Guests alive, sessions included, and those that wait for the server to start."""
+        return len(self._jobs) + self._n_waiting
 
     async def ready(self) -> None:
         """Make sure that a server runs.
@@ -160,7 +160,11 @@ class Slot:
         Raises:
             Lost: there is no server, or it does not read.
         """
-        await self.ready()
+        self._n_waiting += 1
+        try:
+            await self.ready()
+        finally:
+            self._n_waiting -= 1
         if self._control is None:
             raise Lost("the fork server ended as soon as it was started")
         self._last_job += 1

@@ -43,6 +43,7 @@ select
     b.completion as baseline_text,
     b.answer_text as baseline_answer,
     b.is_correct as baseline_is_correct,
+    t.stop_reason,
     t.n_tokens_model,
     t.n_tokens_hint,
     t.n_tokens_tool,

@@ -1,0 +1,66 @@
+"""What the engines that load a model themselves share: text to tokens and back, and which tokens end a turn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from transformers import AutoTokenizer
+
+from factory.engines.local_model import Weights
+from schemas.errors import EngineError
+from schemas.recipe import EngineSettings
+
+
+class Tokenized:
+    """`prompt`, `encode` and `decode` of `schemas.protocols.Engine`, by the model's own tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        """Apply the model's chat template."""
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return str(text)
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
+        return list(ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of tokens, unchanged."""
+        text = self.tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(text)
+
+
+def load_tokenizer(weights: Weights) -> Any:
+    """The model's tokenizer.
+
+    Raises:
+        EngineError: it has no chat template.
+        OSError, ValueError, KeyError, ImportError: the library's, where it cannot be loaded; see `cannot_load`.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(weights.path, revision=weights.revision or "main")
+    if not tokenizer.chat_template:
+        raise EngineError(
+            f"{weights.name} has no chat template, so a problem cannot be put to it.\n"
+            f"  use an instruction-tuned model, or add chat_template.jinja to the model folder."
+        )
+    return tokenizer
+
+
+def end_ids(tokenizer: Any, generation_config: Any) -> set[int]:
+    """Tokens that end the model's turn."""
+    eos = generation_config.eos_token_id
+    return {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
+
+
+def cannot_load(settings: EngineSettings, error: Exception) -> EngineError:
+    """What to tell the user when a library refuses a model."""
+    reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).strip()
+    first = (reason or type(error).__name__).splitlines()[0][:300]
+    return EngineError(
+        f"model '{settings.model}' cannot be loaded: {first}\n"
+        f"  try:    --model embedded, a folder saved with save_pretrained, or a hub id such as org/name\n"
+        f"  state:  nothing was generated."
+    )

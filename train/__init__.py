@@ -1,0 +1,1 @@
+"""From a snapshot to what a trainer needs. Makes no data."""
