@@ -27,10 +27,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.fchmod(handle, 0o644)  # mkstemp's own mode would shut out other readers
         os.close(handle)
         write(draft)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(draft)
         os.replace(draft, path)
-        _sync_folder(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -38,9 +37,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             draft.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Make a file's content, or a rename in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -92,7 +91,7 @@ def locked(home: Path) -> Iterator[None]:
 
 def _held_by(path: Path, home: Path) -> str:
     try:
-        holder = json.loads(path.read_text())
+        holder = json.loads(path.read_text(encoding="utf-8"))
         who = f"process {holder['pid']} since {holder['since']}"
     except (OSError, ValueError, KeyError):
         who = "another process"
@@ -110,7 +109,7 @@ def readable_json(path: Path) -> dict[str, object]:
         FactoryError: it is not there or not whole.
     """
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FactoryError(f"cannot read {path}: {error}") from error
     if not isinstance(value, dict):

@@ -57,11 +57,17 @@ def parse_model(name: str, sql: str) -> Model:
     declared_params = frozenset(re.findall(r"\$(\w+)", header.get("params", "")))
     try:
         tree = sqlglot.parse_one(sql, read="duckdb")
-    except sqlglot.errors.ParseError as error:
+    except sqlglot.errors.SqlglotError as error:
         raise SqlError(f"{name}: {error}") from error
-    reads = frozenset(f"{t.db}.{t.name}" for t in tree.find_all(exp.Table) if t.db)
-    body = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
-    params = frozenset(re.findall(r"\$(\w+)", body))
+    if not isinstance(tree, exp.Query):
+        raise SqlError(f"{name}: a model is one select, this is something else")
+    tables = list(tree.find_all(exp.Table))
+    local = {cte.alias for cte in tree.find_all(exp.CTE)}
+    unplaced = {t.name for t in tables if isinstance(t.this, exp.Identifier) and not t.db} - local
+    if unplaced:
+        raise SqlError(f"{name}: write {', '.join(sorted(unplaced))} as schema.table, as in the header's reads")
+    reads = frozenset(f"{t.db}.{t.name}" for t in tables if t.db)
+    params = frozenset(p.name for p in tree.find_all(exp.Placeholder))
     for what, said, found in (("reads", declared_reads, reads), ("params", declared_params, params)):
         if said != found:
             raise SqlError(
@@ -80,15 +86,15 @@ def model_files() -> tuple[Model, ...]:
     """
     models = {}
     for path in sorted(MODELS.glob("*/*.sql")):
-        model = parse_model(f"{path.parent.name}.{path.stem}", path.read_text())
+        model = parse_model(f"{path.parent.name}.{path.stem}", path.read_text(encoding="utf-8"))
         models[model.name] = model
     for model in models.values():
         unknown = model.reads - models.keys() - STORED_TABLES.keys()
         if unknown:
             raise SqlError(f"{model.name} reads {', '.join(sorted(unknown))}, which no file and no step makes")
     try:
-        order = TopologicalSorter({name: model.reads & models.keys() for name, model in models.items()}).static_order()
-        return tuple(models[name] for name in order)
+        order = TopologicalSorter({name: sorted(model.reads & models.keys()) for name, model in models.items()})
+        return tuple(models[name] for name in order.static_order())
     except CycleError as error:
         raise SqlError(f"models read each other in a circle: {' -> '.join(error.args[1])}") from error
 
@@ -97,8 +103,11 @@ def build_model(con: duckdb.DuckDBPyConnection, model: Model, params: Params) ->
     """Run one model into a table of its name.
 
     Raises:
-        SqlError: DuckDB refuses it; the message names the model.
+        SqlError: a parameter is missing, or DuckDB refuses it; the message names the model.
     """
+    missing = model.params - params.keys()
+    if missing:
+        raise SqlError(f"{model.name}: no value for ${', $'.join(sorted(missing))}")
     con.execute(f"create schema if not exists {model.name.split('.')[0]}")
     try:
         con.execute(

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from schemas.errors import SnapshotError
 from schemas.records import FileEntry, Manifest
-from warehouse.files import cannot_write, readable_json
+from warehouse.files import cannot_write, flush, readable_json
 
 MANIFEST = "manifest.json"
 ROWS_PER_FILE = 50_000
@@ -61,8 +62,18 @@ def resolve(home: Path, reference: str) -> Path:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a snapshot folder."""
-    return Manifest.model_validate(readable_json(folder / MANIFEST))
+    """The manifest of a snapshot folder.
+
+    Raises:
+        FactoryError: it cannot be read.
+        SnapshotError: it lacks something that a manifest has, or has something else.
+    """
+    try:
+        return Manifest.model_validate(readable_json(folder / MANIFEST))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SnapshotError(f"{folder / MANIFEST} is no manifest: {where}: {first['msg']}") from error
 
 
 def write_snapshot(
@@ -88,7 +99,8 @@ def write_snapshot(
         HomeError: it cannot be written; no version was added.
     """
     shelf = home / "snapshots" / name
-    number = (versions(home, name) or [0])[-1] + 1
+    taken = [int(match[1]) for path in shelf.glob("v*") if (match := re.fullmatch(r"v(\d+)", path.name))]
+    number = max(taken, default=0) + 1  # a folder that lost its manifest keeps its number
     reference, target = f"{name}@v{number}", shelf / f"v{number}"
     draft: Path | None = None
     try:
@@ -104,9 +116,11 @@ def write_snapshot(
             pq.write_table(part, draft / "data" / f"train-{i:05d}-of-{n_files:05d}.parquet", compression="zstd")
         decorate(draft, reference)
         text = manifest(reference, describe_files(draft)).model_dump_json(indent=2)
-        (draft / MANIFEST).write_text(text + "\n")
-        _sync(draft)
+        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        for path in (*draft.rglob("*"), draft):
+            flush(path)
         os.replace(draft, target)
+        flush(shelf)
     except OSError as error:
         raise cannot_write(target, error) from error
     finally:
@@ -120,17 +134,8 @@ def describe_files(folder: Path) -> tuple[FileEntry, ...]:
     entries = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
         n_rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         relative = path.relative_to(folder).as_posix()
         entries.append(FileEntry(path=relative, n_rows=n_rows, n_bytes=path.stat().st_size, sha256=digest))
     return tuple(entries)
-
-
-def _sync(folder: Path) -> None:
-    """Flush every file and folder to the disk."""
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -6,8 +6,9 @@ anew beside the old one and then takes its name, so readers never wait and never
 loses nothing.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import HomeError
+from schemas.errors import HomeError, SqlError
 from schemas.tables import STORED_TABLES, Table
 from warehouse.files import cannot_write, write_atomically
 from warehouse.models import Params, build_models, model_files
@@ -69,43 +70,69 @@ class Store:
     def _shard(self, table: Table, name: str) -> Path:
         return self.folder(table) / f"{name}.parquet"
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """An in-memory database with a view per stored table; of rows with one key the newest counts.
 
+        Newest is the latest `created_at`. Tables without one never get two different rows of one key: each of their
+        rows is made once, or with its whole shard (`replace`).
+
         Raises:
-            HomeError: a shard cannot be read.
+            HomeError: a shard cannot be read, now or by a query in the block; says which.
         """
-        con = duckdb.connect()
-        con.execute("set timezone = 'UTC'")
+        with duckdb.connect() as con:
+            try:
+                con.execute("set timezone = 'UTC'")
+                for table in STORED_TABLES.values():
+                    self._attach(con, table)
+                yield con
+            except (duckdb.Error, SqlError) as error:
+                if damaged := self._damaged():
+                    raise damaged from error
+                raise
+
+    def _attach(self, con: duckdb.DuckDBPyConnection, table: Table) -> None:
+        con.execute(f"create schema if not exists {table.name.split('.')[0]}")
+        shards = self.shards(table)
+        if not shards:
+            empty = table.arrow_schema.empty_table()
+            con.register("empty", empty)
+            con.execute(f"create table {table.name} as from empty")
+            con.unregister("empty")
+            return
+        files = ", ".join(_literal(str(path)) for path in shards)
+        key = ", ".join(table.key)
+        newest = "created_at desc, " if any(c.name == "created_at" for c in table.columns) else ""
+        con.execute(
+            f"create view {table.name} as "
+            f"select * exclude (filename) from read_parquet([{files}], filename = true) "
+            f"qualify row_number() over (partition by {key} order by {newest}filename) = 1"
+        )
+
+    def _damaged(self) -> HomeError | None:
+        """What to say of the first shard that is no whole Parquet file of its table; None where all are."""
         for table in STORED_TABLES.values():
-            schema, _ = table.name.split(".")
-            con.execute(f"create schema if not exists {schema}")
-            shards = self.shards(table)
-            if shards:
-                files = ", ".join(_literal(str(path)) for path in shards)
-                key = ", ".join(table.key)
-                newest = "created_at desc, " if any(c.name == "created_at" for c in table.columns) else ""
-                source = (
-                    f"select * exclude (filename) from read_parquet([{files}], filename = true) "
-                    f"qualify row_number() over (partition by {key} order by {newest}filename) = 1"
-                )
+            for path in self.shards(table):
                 try:
-                    con.execute(f"create view {table.name} as {source}")
-                except duckdb.Error as error:
-                    raise _damaged(error) from error
-            else:
-                empty = table.arrow_schema.empty_table()
-                con.register("empty", empty)
-                con.execute(f"create table {table.name} as from empty")
-                con.unregister("empty")
-        return con
+                    pq.read_table(path, schema=table.arrow_schema, partitioning=None)
+                    missing = set(table.arrow_schema.names) - set(pq.read_schema(path).names)
+                    reason = f"it lacks {', '.join(sorted(missing))}" if missing else ""
+                except (OSError, pa.ArrowException) as error:
+                    reason = str(error).partition("\n")[0]
+                if reason:
+                    return HomeError(
+                        f"the shard {path} cannot be read: {reason}\n"
+                        f"  next:   move that file away and give the same command again; its rows are made anew\n"
+                        f"  state:  nothing was changed."
+                    )
+        return None
 
     def ids(self, table: Table, column: str, **where: str) -> set[str]:
         """Distinct values of one column, of the rows where other columns have the given values."""
-        con = self.connect()
         condition = " and ".join(f"{name} = ?" for name in where) or "true"
-        rows = con.execute(f"select distinct {column} from {table.name} where {condition}", list(where.values()))  # noqa: S608
-        return {str(row[0]) for row in rows.fetchall()}
+        query = f"select distinct {column} from {table.name} where {condition}"  # noqa: S608 (names of our own)
+        with self.connect() as con:
+            return {str(row[0]) for row in con.execute(query, list(where.values())).fetchall()}
 
     def publish(self, params: Params) -> None:
         """Make `factory.duckdb` anew: all stored tables, then all SQL models.
@@ -133,10 +160,8 @@ class Store:
 
         try:
             write_atomically(self.database, write)
-        except duckdb.IOException as error:
-            raise cannot_write(self.database, OSError(str(error))) from error
         except duckdb.Error as error:
-            raise _damaged(error) from error
+            raise cannot_write(self.database, OSError(str(error))) from error
 
     def read(self) -> duckdb.DuckDBPyConnection:
         """The DuckDB file, read-only.
@@ -163,14 +188,6 @@ def _comments() -> dict[str, str]:
     """What each table is, for readers of the DuckDB file."""
     stored = {name: f"one row per {table.grain}" for name, table in STORED_TABLES.items()}
     return stored | {model.name: model.summary for model in model_files()}
-
-
-def _damaged(error: duckdb.Error) -> HomeError:
-    return HomeError(
-        f"a shard of the warehouse cannot be read: {error}\n"
-        f"  next:   move that file away and give the same command again; its rows are made anew\n"
-        f"  state:  nothing was changed."
-    )
 
 
 def _literal(text: str) -> str:

@@ -1,44 +1,28 @@
-"""The child side of the fork server: give up everything, then run hostile code. Nothing it says is believed.
+"""The child side of the fork server: give up everything, then become the interpreter of hostile code.
 
 `start` runs in the forked child. It reports once, through a pipe that is closed before the guest's first line, that the
 child is confined; a child that never reported is a failure of the sandbox and not of the code. From then on this
 process speaks to nobody but through its exit, its output files and, in a session, the 21-byte record.
 
-A program that an uncaught MemoryError ends dies by `wire.MEMORY_SIGNAL`, so that the kernel tells it from an error.
-
-Not covered: the guest shares this interpreter and can rewrite every function below. That harms only itself.
+Not covered: what `view` and `pool` list.
 """
 
-import ast
-import atexit
-import builtins
-import contextlib
 import fcntl
-import gc
-import linecache
 import os
-import random
 import resource
-import signal
-import sys
-import threading
-import traceback
-import types
 from dataclasses import dataclass
 from math import ceil
 from typing import NoReturn
 
-from factory.sandbox import kernel, seccomp, view
-from factory.sandbox.wire import BLOCK, MEMORY_SIGNAL, NO_NONCE, RECORD, Ask, Request, Said
+from factory.sandbox import interpreter, kernel, seccomp, view
+from factory.sandbox.wire import Ask, Request
 
 CONFINED = b"+"
 """The child's report: all walls are up, the guest's code comes next."""
 
-PROGRAM_NAME = "<main>"
-_BLOCK_NAME = "<block {}>"
-
-# Descriptors of a child, in the order of the request; the last two are closed before the guest runs.
-_CODE, _SOCKET, _RULESET, _REPORT = 3, 4, 5, 6
+# Descriptors of a child above stdin, stdout, stderr, `interpreter.CODE` and `interpreter.SOCKET`. Both are closed
+# before the guest runs.
+_RULESET, _REPORT = 5, 6
 _ABOVE = 16
 
 _FIRST_UID, _N_UIDS, _UIDS_PER_SLOT = 61_184, 4_096, 128
@@ -49,7 +33,6 @@ _THREADS, _THREADS_OF_EVERYBODY = 320, 4_096
 _STACK_BYTES = 64 << 20
 _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
-_TRACEBACK_CHARS = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +68,7 @@ def start(setup: Setup, request: Request, place: int, descriptors: list[int], re
         report = _place(descriptors, setup.ruleset, report)
         _limit(setup, request)
         _confine(setup, place)
-        _make_interpreter()
+        interpreter.reset()
         os.write(report, CONFINED)
         os.close(report)
     except BaseException as error:
@@ -93,8 +76,8 @@ def start(setup: Setup, request: Request, place: int, descriptors: list[int], re
         os._exit(1)
     try:
         if request.ask is Ask.RUN:
-            _run_program(request.wall_s)
-        _run_session()
+            interpreter.run_program(request.wall_s)
+        interpreter.run_session()
     finally:
         os._exit(1)  # whatever the guest did to the code above, this process never becomes a fork server
 
@@ -164,147 +147,3 @@ def _confine(setup: Setup, place: int) -> None:
         os.close(_RULESET)
     if setup.program is not None:
         kernel.install_filter(seccomp.own(setup.program, os.getpid()))
-
-
-def _make_interpreter() -> None:
-    """A clean `__main__`, default signals and fixed seeds, as in a program that was just started."""
-    atexit._clear()
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the kernel is to end an endless print
-    for name in [name for name in sys.modules if name.partition(".")[0] == "factory"]:
-        del sys.modules[name]
-    module = types.ModuleType("__main__")
-    module.__builtins__ = builtins  # type: ignore[attr-defined]
-    sys.modules["__main__"] = module
-    sys.argv = ["main.py"]
-    _seed(0)
-    gc.enable()
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed)
-    if "sympy.core.random" in sys.modules:  # has a generator of its own
-        sys.modules["sympy.core.random"].seed(seed)
-
-
-def _alarm(wall_s: float) -> None:
-    """Interrupt the code a moment before it is killed, so that what it printed is not lost."""
-
-    def interrupt(*_: object) -> None:
-        raise TimeoutError(f"time limit of {wall_s:g} s")
-
-    signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, wall_s)
-
-
-def _read_code(size: int) -> bytes:
-    return os.pread(_CODE, size, 0)
-
-
-def _run_program(wall_s: float) -> NoReturn:
-    """Run to the end as `python main.py` would: threads joined, exit functions called, output flushed."""
-    code = _read_code(os.fstat(_CODE).st_size)
-    os.close(_CODE)
-    _alarm(wall_s)
-    namespace = sys.modules["__main__"].__dict__
-    exit_code, out_of_memory = _execute(code, PROGRAM_NAME, namespace, {PROGRAM_NAME}, echo=False)
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-    except BaseException:
-        exit_code = exit_code or 1
-    if out_of_memory:
-        os.kill(os.getpid(), MEMORY_SIGNAL)
-    os._exit(exit_code & 0xFF)
-
-
-def _run_session() -> NoReturn:
-    """Answer blocks until the supervisor closes its end. Between two blocks the supervisor stops this process."""
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    namespace = sys.modules["__main__"].__dict__
-    names: set[str] = set()
-    os.write(_SOCKET, RECORD.pack(NO_NONCE, Said.HELLO, 0))
-    while message := os.read(_SOCKET, BLOCK.size):
-        nonce, size, wall_s, seed = BLOCK.unpack(message)
-        name = _BLOCK_NAME.format(len(names) + 1)
-        names.add(name)
-        _seed(seed)
-        _alarm(wall_s)
-        exit_code, out_of_memory = _execute(_read_code(size), name, namespace, names, echo=True)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        try:
-            sys.stdout.flush()
-        except BaseException:
-            exit_code = exit_code or 1
-        os.write(_SOCKET, RECORD.pack(nonce, Said.OUT_OF_MEMORY if out_of_memory else Said.DONE, exit_code))
-    os._exit(0)
-
-
-def _execute(code: bytes, name: str, namespace: dict[str, object], names: set[str], *, echo: bool) -> tuple[int, bool]:
-    """Run code. Returns the exit code and whether an uncaught MemoryError ended it."""
-    lines = code.decode("utf-8", "replace").splitlines(keepends=True)
-    linecache.cache[name] = (len(code), None, lines, name)  # tracebacks show the source
-    try:
-        if echo:
-            _run_cell(code, name, namespace)
-        else:
-            exec(compile(code, name, "exec", dont_inherit=True), namespace)  # noqa: S102 - what a sandbox is for
-    except SystemExit as error:
-        if error.code is None or isinstance(error.code, int):
-            return _exit_code(error.code or 0), False
-        _complain(str(error.code) + "\n")
-        return 1, False
-    except BaseException as error:
-        _complain(_format(error, names))
-        return 1, isinstance(error, MemoryError)
-    return 0, False
-
-
-def _exit_code(code: int) -> int:
-    """As the shell sees it; False and True count as numbers."""
-    return int(code) & 0xFF
-
-
-def _run_cell(code: bytes, name: str, namespace: dict[str, object]) -> None:
-    """Run a block and echo its last expression, as a notebook does."""
-    tree = ast.parse(code, name)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, name, "exec", dont_inherit=True), namespace)  # noqa: S102
-    if isinstance(last, ast.Expr):
-        value = eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), namespace)  # noqa: S307
-        if value is not None:
-            sys.stdout.write(repr(value) + "\n")
-
-
-def _complain(text: str) -> None:
-    with contextlib.suppress(BaseException):
-        sys.stdout.flush()
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except BaseException:  # the code replaced or closed it
-        with contextlib.suppress(BaseException):
-            os.write(2, text.encode("utf-8", "backslashreplace"))
-
-
-def _format(error: BaseException, names: set[str]) -> str:
-    """The traceback with the code's own frames: no frame of ours, of a library, and so no path of this machine."""
-    try:
-        report = traceback.TracebackException.from_exception(error)
-        _keep_frames(report, names)
-        text = "".join(report.format())
-    except BaseException:
-        return f"{type(error).__name__}: <the exception cannot be printed>\n"
-    half = _TRACEBACK_CHARS // 2
-    return text if len(text) <= _TRACEBACK_CHARS else f"{text[:half]}\n[...]\n{text[-half:]}"
-
-
-def _keep_frames(report: traceback.TracebackException, names: set[str]) -> None:
-    todo: list[traceback.TracebackException | None] = [report]
-    while todo:
-        one = todo.pop()
-        if one is not None:
-            one.stack = traceback.StackSummary.from_list([frame for frame in one.stack if frame.filename in names])
-            todo += [one.__cause__, one.__context__, *(one.exceptions or ())]

@@ -1,198 +1,20 @@
 """A stateful interpreter: one live guest per session, frozen between blocks, rebuilt by replay when it dies.
 
-A block's `ok` or `error` is the word of the interpreter it ran in (its process goes on, so the kernel has nothing to
-say); everything that ends the process is told by the kernel. A block that runs into a limit ends the interpreter, even
-where it could go on, so that the state afterwards is always the same: that of the successful blocks.
-
 Not covered: replay runs the successful blocks again; it does not compare their output with that of the first time, and
 what a failed block changed before it failed is gone.
 """
 
 import asyncio
-import contextlib
-import os
-import secrets
-import signal
-import socket
-import time
 from collections.abc import Callable
-from dataclasses import replace
 
-from factory.sandbox import slot as slots
-from factory.sandbox.results import Streams, ended, lost
-from factory.sandbox.slot import Job, Lost, Slot
-from factory.sandbox.wire import BLOCK, NO_NONCE, RECORD, SOFT_LIMIT_S, Ask, Said
+from factory.sandbox.results import lost
+from factory.sandbox.slot import Lost, Slot
+from factory.sandbox.worker import Worker
 from schemas.protocols import ExecResult, Limits
 from schemas.vocabulary import ExecStatus
 
 ATTEMPTS = 3
 """How often a job is tried when the sandbox itself fails, before it is `lost`."""
-_CPU_CHECK_S = 0.02
-_N_CPUS = os.cpu_count() or 1
-_SCHEDULER_CLOCK = 2
-"""Kind of a process's CPU clock: user and system time of all its threads, in nanoseconds."""
-
-
-class Worker:
-    """One live interpreter and the channel to it."""
-
-    def __init__(self, slot: Slot, job: Job, channel: socket.socket, streams: Streams) -> None:
-        self._slot = slot
-        self._job = job
-        self._channel = channel
-        self._streams = streams
-        self._pidfd = -1
-        self._pid = 0
-        self._closed = False
-        self._busy = asyncio.Lock()
-
-    @classmethod
-    async def start(cls, slot: Slot, limits: Limits) -> "Worker":
-        """Fork an interpreter.
-
-        Raises:
-            Lost: it did not come up.
-        """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        streams = Streams()
-        try:
-            with theirs:
-                files = [streams.stdin, streams.stdout, streams.stderr, streams.code, theirs.fileno()]
-                job = await slot.begin(Ask.SESSION, limits, files)
-        except BaseException:
-            ours.close()
-            streams.close()
-            raise
-        worker = cls(slot, job, ours, streams)
-        try:
-            await slot.wait(job.spawned, slots.GRACE_S)
-            worker._pidfd = job.spawned.result()
-            worker._pid = _pid_of(worker._pidfd)
-            if await worker._listen(NO_NONCE, slots.GRACE_S) is None:
-                await slot.wait(job.exited, slots.GRACE_S)
-                job.exited.result()  # says why, if the sandbox knows
-                raise Lost("a session did not come up")
-        except BaseException:
-            await worker.aclose()
-            raise
-        return worker
-
-    @property
-    def alive(self) -> bool:
-        """It can take another block."""
-        return not self._closed and not self._job.exited.done()
-
-    async def run(self, number: int, code: str, limits: Limits) -> ExecResult:
-        """Run block `number`, which is also its seed. Afterwards the interpreter is frozen, or dead.
-
-        Raises:
-            Lost: the fork server failed meanwhile.
-        """
-        async with self._busy:
-            return await self._run(number, code, limits)
-
-    async def _run(self, number: int, code: str, limits: Limits) -> ExecResult:
-        self._streams.forget_output()  # what a thread printed after its block had ended belongs to no block
-        size = self._streams.put_code(code)
-        nonce = secrets.token_bytes(16)
-        cpu_before = _cpu_s(self._pid)
-        started = time.monotonic()
-        self._signal(signal.SIGCONT)
-        with contextlib.suppress(OSError):  # a dead one does not read, and its end is found below
-            self._channel.send(BLOCK.pack(nonce, size, limits.wall_s, number))
-        said = await self._listen(nonce, limits.wall_s + SOFT_LIMIT_S, cpu_before + limits.cpu_s)
-        wall_s = time.monotonic() - started
-        self._signal(signal.SIGSTOP)
-        cpu_s = _cpu_s(self._pid) - cpu_before
-        too_long = self._streams.too_long(limits)
-        if said is not None and wall_s < limits.wall_s and cpu_s < limits.cpu_s and not too_long:
-            kind, exit_code = said
-            stdout, stderr = self._streams.read(limits)
-            status = ExecStatus.OK if exit_code == 0 else ExecStatus.ERROR
-            if kind == Said.OUT_OF_MEMORY:
-                status = ExecStatus.MEMORY
-            peak_kb = _peak_rss_kb(self._pid)
-            return ExecResult(status, exit_code, stdout, stderr, False, wall_s * 1000, cpu_s * 1000, peak_kb)
-        self._signal(signal.SIGKILL)
-        await self._slot.wait(self._job.exited, slots.GRACE_S)
-        end = self._job.exited.result()
-        result = ended(replace(end, wall_s=wall_s, cpu_s=end.cpu_s - cpu_before), limits, self._streams)
-        # An interpreter that ends in the middle of a block has failed, whatever its exit code.
-        return replace(result, status=ExecStatus.ERROR) if result.status is ExecStatus.OK else result
-
-    async def _listen(self, nonce: bytes, seconds: float, cpu_s: float | None = None) -> tuple[int, int] | None:
-        """Wait for the record with this nonce.
-
-        Returns:
-            Its kind and exit code; null when there will be none: the interpreter died, is over its time or over the
-            CPU clock reading `cpu_s`, closed the channel, or wrote anything else.
-        """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[tuple[int, int] | None] = loop.create_future()
-
-        def settle(value: tuple[int, int] | None) -> None:
-            if not answer.done():
-                answer.set_result(value)
-
-        def read() -> None:
-            try:
-                data = self._channel.recv(RECORD.size + 1)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            genuine = len(data) == RECORD.size and secrets.compare_digest(data[: len(nonce)], nonce)
-            settle(RECORD.unpack(data)[1:] if genuine else None)
-
-        def died(_: object) -> None:
-            settle(None)
-
-        deadline = loop.call_later(seconds, settle, None)
-        timer = deadline
-
-        def check_cpu(limit_s: float) -> None:
-            nonlocal timer
-            left_s = limit_s - _cpu_s(self._pid)
-            if left_s <= 0:
-                settle(None)
-            else:  # threads on all processors cannot use it up earlier
-                timer = loop.call_later(max(left_s / _N_CPUS, _CPU_CHECK_S), check_cpu, limit_s)
-
-        if cpu_s is not None:
-            check_cpu(cpu_s)
-        loop.add_reader(self._channel, read)
-        self._job.exited.add_done_callback(died)
-        try:
-            return await answer
-        finally:
-            loop.remove_reader(self._channel)
-            self._job.exited.remove_done_callback(died)
-            deadline.cancel()
-            timer.cancel()
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
-
-    async def aclose(self) -> None:
-        """Kill it, wait for its end, and give everything back. Never raises, and may be called again."""
-        if self._closed:
-            return
-        self._closed = True
-        self._slot.cancel(self._job)
-        # A start that was broken off may have left the pidfd in the future, or still on its way.
-        if not self._job.spawned.cancel() and self._pidfd < 0 and self._job.spawned.exception() is None:
-            self._pidfd = self._job.spawned.result()
-        self._signal(signal.SIGKILL)
-        await self._slot.wait(self._job.exited, slots.GRACE_S)
-        async with self._busy:  # a block that was running sees the end, too
-            self._channel.close()
-            self._streams.close()
-            if self._pidfd >= 0:
-                os.close(self._pidfd)
-                self._pidfd = -1
 
 
 class GuestSession:
@@ -282,28 +104,3 @@ class GuestSession:
                 await self._drop()
             finally:
                 self._on_close(self)
-
-
-def _pid_of(pidfd: int) -> int:
-    """The process's id as this process sees it; the guest's own idea of it is another one."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as file:
-        for line in file:
-            if line.startswith("Pid:"):
-                return int(line.split()[1])
-    raise Lost("the kernel does not say which process a pidfd stands for")
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU time of a process, all threads, from its clock (clock_getcpuclockid(3)); 0 once it is gone."""
-    try:
-        return time.clock_gettime(~pid << 3 | _SCHEDULER_CLOCK)
-    except OSError:
-        return 0.0
-
-
-def _peak_rss_kb(pid: int) -> int:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0

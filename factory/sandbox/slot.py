@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factory.sandbox import view
 from factory.sandbox.wire import MESSAGE_BYTES, Answer, Ask, Reply, Request, unpack_reply
 from schemas.protocols import Limits
 from schemas.vocabulary import SandboxLevel
@@ -120,7 +121,7 @@ class Slot:
             try:
                 process = subprocess.Popen(
                     [sys.executable, "-s", "-P", "-c", _PROGRAM.format(root=_ROOT, descriptor=theirs.fileno())],
-                    env=_environment(self.level),
+                    env=view.environment(self.level),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -259,25 +260,6 @@ class Slot:
             process, self._process = self._process, None
             process.kill()
             await asyncio.to_thread(process.wait)
-
-
-def _environment(level: SandboxLevel) -> dict[str, str]:
-    """The whole environment of the server and its guests: nothing of the user's, and the same everywhere."""
-    fixed = {
-        "PATH": "/nonexistent",
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-        "PYTHONHASHSEED": "0",
-        "PYTHONIOENCODING": "utf-8:backslashreplace",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MPLBACKEND": "agg",
-        "MALLOC_ARENA_MAX": "1",  # an arena reserves address space, which the limit counts
-    }
-    fixed |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
-    if level is SandboxLevel.NAMESPACES:
-        fixed |= {"HOME": "/box", "TMPDIR": "/box"}
-    return fixed
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -23,6 +23,25 @@ _SYSTEM = ("/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cach
 _INSIDE_UID = 1000
 
 
+def environment(level: str) -> dict[str, str]:
+    """The whole environment of the server and its guests: nothing of the user's, and the same everywhere."""
+    fixed = {
+        "PATH": "/nonexistent",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MPLBACKEND": "agg",
+        "MALLOC_ARENA_MAX": "1",  # an arena reserves address space, which the limit counts
+    }
+    fixed |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
+    if level == "namespaces":
+        fixed |= {"HOME": WORK_FOLDER, "TMPDIR": WORK_FOLDER}
+    return fixed
+
+
 def library_paths() -> list[str]:
     """What Python and its extension modules load from. None lies below another, none is the whole of / or a home."""
     paths = [*_SYSTEM, f"{sys.base_prefix}/lib", f"{sys.exec_prefix}/lib", f"{sys.prefix}/lib"]

@@ -75,7 +75,7 @@ _REQUEST = struct.Struct("<BQddQQ")
 _REPLY = struct.Struct("<BQiddQQ")
 
 BLOCK = struct.Struct("<16sQdI")
-"""Nonce, bytes of code in the code file, wall seconds, seed."""
+"""Nonce, bytes of code in the code file, wall seconds, number of the block, which is its seed."""
 RECORD = struct.Struct("<16sBi")
 """Nonce, kind (a `Said`), exit code."""
 

@@ -61,7 +61,8 @@ def main(descriptor: int) -> None:
     try:
         setup = _confine(config)
     except OSError as error:
-        control.send(Reply(Answer.FAILED, text=error.strerror or str(error)).pack())
+        text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        control.send(Reply(Answer.FAILED, text=text).pack())
         return
     control.send(Reply(Answer.READY).pack())
     _Server(control, setup).serve()
@@ -100,8 +101,8 @@ def _confine(config: Config) -> guest.Setup:
     keep = 0
     if change_user and config.level == "landlock" and view.out_of_reach(libraries):
         # The guest's user could not enter the folder of the interpreter. Landlock still limits it to the libraries.
-        keep = 1 << kernel.CAP_DAC_READ_SEARCH
         change_user = _may(kernel.CAP_DAC_READ_SEARCH)
+        keep = 1 << kernel.CAP_DAC_READ_SEARCH if change_user else 0
     ruleset = kernel.landlock_ruleset(files=False) if _needs_ruleset(config.level) else None
     kernel.drop_bounding_set()
     if isolated:
