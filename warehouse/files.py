@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,29 +13,33 @@ from pathlib import Path
 
 from schemas.errors import FactoryError, HomeError
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk, and only then give it its name.
+    """Let `write` make a file in a hidden folder beside `path`, flush it to the disk, and only then give it its name.
+
+    What else `write` leaves in that folder, such as a database's log, goes with it.
 
     Raises:
         HomeError: the disk is full or the folder cannot be written; `path` is as it was before.
     """
-    draft: Path | None = None
+    folder: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-", suffix=path.suffix)
-        draft = Path(name)
-        os.fchmod(handle, 0o644)  # mkstemp's own mode would shut out other readers
-        os.close(handle)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=".draft-"))
+        draft = folder / path.name
         write(draft)
+        draft.chmod(0o644)
         flush(draft)
         os.replace(draft, path)
         flush(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def flush(path: Path) -> None:
@@ -47,10 +52,11 @@ def flush(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> HomeError:
-    """The error message for a failed write."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    """The error message for a failed write. An error without a number (DuckDB's) is known by its words."""
+    code = error.errno or next((code for code in _FULL | _CLOSED if os.strerror(code) in str(error)), None)
+    if code in _FULL:
         advice = "free some space, then give the same command again"
-    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    elif code in _CLOSED:
         advice = "name a folder you may write with --home, or FACTORY_HOME"
     else:
         advice = "mend it, then give the same command again"

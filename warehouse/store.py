@@ -103,11 +103,11 @@ class Store:
         files = ", ".join(_literal(str(path)) for path in shards)
         key = ", ".join(table.key)
         newest = "created_at desc, " if any(c.name == "created_at" for c in table.columns) else ""
-        con.execute(
-            f"create view {table.name} as "
-            f"select * exclude (filename) from read_parquet([{files}], filename = true) "
+        newest_rows = (
+            f"select * exclude (filename) from read_parquet([{files}], filename = true) "  # noqa: S608 (no user's words)
             f"qualify row_number() over (partition by {key} order by {newest}filename) = 1"
         )
+        con.execute(f"create view {table.name} as {newest_rows}")
 
     def _damaged(self) -> HomeError | None:
         """What to say of the first shard that is no whole Parquet file of its table; None where all are."""
@@ -142,7 +142,6 @@ class Store:
         """
 
         def write(path: Path) -> None:
-            path.unlink()  # DuckDB wants to create the file itself
             with self.connect() as con:
                 con.execute(f"attach {_literal(str(path))} as out")
                 build_models(con, params)
@@ -153,14 +152,14 @@ class Store:
                 ).fetchall()
                 for schema, name in tables:
                     con.execute(f"create schema if not exists out.{schema}")
-                    con.execute(f"create table out.{schema}.{name} as from memory.{schema}.{name}")  # noqa: S608
+                    con.execute(f"create table out.{schema}.{name} as from memory.{schema}.{name}")
                 for name, comment in _comments().items():
                     con.execute(f"comment on table out.{name} is {_literal(comment)}")
                 con.execute("detach out")
 
         try:
             write_atomically(self.database, write)
-        except duckdb.Error as error:
+        except duckdb.IOException as error:
             raise cannot_write(self.database, OSError(str(error))) from error
 
     def read(self) -> duckdb.DuckDBPyConnection:

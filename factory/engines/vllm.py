@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB; read by the CPU build alone
 }
 """What vLLM is told through its environment. A variable that the user has set stays as it is."""
+SHUTDOWN_S = 30.0
+"""vLLM kills its processes after this. They take about 10 s on a CPU; killed, they leave shared memory behind."""
 
 
 class VllmEngine(Tokenized):
@@ -102,7 +104,8 @@ class VllmEngine(Tokenized):
     def _completion(self, output: Any, stop: Sequence[str]) -> Completion:
         """Text made from the ids, so that the two agree whatever vLLM's own detokeniser did."""
         if output.finish_reason not in {"stop", "length"}:
-            raise EngineError(f"vLLM ended the request with '{output.finish_reason}'")
+            stopped = "the engine has stopped" if self._llm is None else None
+            raise EngineError(stopped or f"vLLM ended the request with '{output.finish_reason}'")
         ids = list(output.token_ids)
         finished = bool(ids) and ids[-1] in self._end_ids
         kept = self._up_to_stop(ids[:-1] if finished else ids, stop)
@@ -131,7 +134,7 @@ class VllmEngine(Tokenized):
             return
         with contextlib.suppress(Exception):  # nothing to end in an engine that died
             await llm.abort(list(self._running))
-        llm.shutdown()
+        llm.shutdown(timeout=SHUTDOWN_S)
         await asyncio.sleep(0)  # its reader of outputs was cancelled and has to run once more to end
 
 
@@ -180,7 +183,7 @@ def _start(weights: Weights, settings: EngineSettings) -> Any:
     device = current_platform.device_type
     if not device or settings.device not in {"auto", device}:
         raise EngineError(
-            f"engine 'vllm': device '{settings.device}' cannot be had, this vLLM runs on {device or 'no device here'}.\n"
+            f"engine 'vllm': device '{settings.device}' is asked for; this vLLM runs on {device or 'no device here'}.\n"
             f"  choose among several GPUs with CUDA_VISIBLE_DEVICES, or use --engine transformers\n"
             f"  state:  nothing was generated."
         )
