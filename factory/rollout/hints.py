@@ -9,7 +9,7 @@ import hashlib
 import random
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from factory.rollout.cuts import CutPoint, find_cuts
@@ -19,6 +19,7 @@ from schemas.vocabulary import Cut, Domain, HintFunction, StopReason
 
 HINTS = Path(__file__).parent.parent / "hints"
 FENCE = "```python\n"
+TEMPLATES = ("starter", "function", "stdin")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class HintLibrary:
 
     hints: tuple[LibraryHint, ...]
     sha256: str
+    templates: dict[str, str] = field(default_factory=dict)
+    """Of the debug hint, by kind of problem."""
 
     def of(self, function: HintFunction) -> tuple[LibraryHint, ...]:
         """The paraphrases of one function."""
@@ -81,7 +84,10 @@ def load_library(name: str) -> HintLibrary:
         hints += [LibraryHint(f"{function}/{i}", HintFunction(function), t.strip()) for i, t in enumerate(texts, 1)]
     if not hints:
         raise RecipeError(f"hint library {path} holds no hints. A section is a function: {', '.join(HintFunction)}.")
-    return HintLibrary(tuple(hints), hashlib.sha256(raw).hexdigest())
+    templates = data.get(HintFunction.DEBUG, {}).get("templates", {})
+    if HintFunction.DEBUG in data and set(templates) != set(TEMPLATES):
+        raise RecipeError(f"hint library {path}: [debug.templates] needs exactly {', '.join(TEMPLATES)}.")
+    return HintLibrary(tuple(hints), hashlib.sha256(raw).hexdigest(), templates)
 
 
 def _is_sentence(text: object) -> bool:
@@ -98,11 +104,13 @@ def plan_hints(
     settings: Hint,
     library: HintLibrary,
     seed: int,
+    program: str = "",
 ) -> list[PlannedHint]:
     """The hint branches of one failed baseline; empty where none of the allowed cuts exists in it.
 
     Code problems get the `debug` hint alone, other problems every allowed function but `debug`. The functions take
-    turns over the branches in an order drawn per baseline; cut, paraphrase and lead are drawn per branch.
+    turns over the branches in an order drawn per baseline; cut, paraphrase and lead are drawn per branch. `program`
+    stands between the sentence and the fence: the debug hint's template, filled in.
     """
     points = {
         cut: found
@@ -127,7 +135,7 @@ def plan_hints(
         body = _capitalised_after(lead, hint.text)
         kept = text[: point.char_offset]
         gap = "" if not kept or kept[-1].isspace() else " " if point.cut is not Cut.END else "\n\n"
-        planned.append(PlannedHint(branch, hint, point, f"{gap}{lead}{body}\n{FENCE}{settings.code_start}"))
+        planned.append(PlannedHint(branch, hint, point, f"{gap}{lead}{body}\n{program}{FENCE}{settings.code_start}"))
     return planned
 
 

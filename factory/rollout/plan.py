@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from factory.rollout.debug import debug_program
 from factory.rollout.hints import PlannedHint, plan_hints
 from factory.run import Run
 from schemas.protocols import Sampling
 from schemas.records import Problem
-from schemas.vocabulary import Arm, StopReason
+from schemas.vocabulary import Arm, Domain, StopReason
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Plan
             settings=settings,
             library=run.library,
             seed=run.recipe.seed,
+            program=debug_program(problem, run.library.templates) if problem.domain is Domain.CODE else "",
         )
         for hint in hints:
             planned.append(

@@ -1,0 +1,49 @@
+"""The debug hint's three templates."""
+
+import json
+from typing import Any
+
+from factory.rollout.debug import debug_program
+from factory.rollout.hints import load_library
+from schemas.records import Problem
+from schemas.vocabulary import Domain
+
+TEMPLATES = load_library("start").templates
+
+
+def problem(tests: list[dict[str, Any]], starter_code: str | None = None) -> Problem:
+    return Problem(
+        problem_id="p",
+        domain=Domain.CODE,
+        source="s",
+        split="train",
+        statement="Add.",
+        tests=json.dumps(tests),
+        starter_code=starter_code,
+        licence="MIT",
+        verifier="math_verify",
+    )
+
+
+def test_standard_input_takes_the_place_of_sys_stdin() -> None:
+    text = debug_program(problem([{"input": "1 2\n", "output": "3"}]), TEMPLATES)
+    assert 'for text in ["1 2\\n"]:\n    sys.stdin = io.StringIO(text)' in text
+    assert '- "1 2\\n" gives "3"' in text
+
+
+def test_a_function_is_called() -> None:
+    text = debug_program(problem([{"call": "add(1, 2)", "output": "3"}]), TEMPLATES)
+    assert "print(add(1, 2))" in text
+    assert "solution" not in text
+
+
+def test_a_solution_class_is_called_on_literal_inputs() -> None:
+    text = debug_program(problem([{"call": "add(1, 2)", "output": "3"}], "class Solution:\n    def add"), TEMPLATES)
+    assert "class Solution:\n    def add" in text
+    assert "print(solution.add(1, 2))" in text
+
+
+def test_hidden_tests_are_never_shown() -> None:
+    tests = [{"input": "1", "output": "1"}, {"input": "77", "output": "secret", "hidden": True}]
+    assert "secret" not in debug_program(problem(tests), TEMPLATES)
+    assert "77" not in debug_program(problem(tests), TEMPLATES)
