@@ -1,0 +1,1 @@
+"""Problems, engines, sandbox, hint-infer, builds, publishing, and the `factory` command."""

@@ -22,7 +22,11 @@ def findings() -> Iterator[tuple[str, str, str]]:
         try:
             yield name, "ok", importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            yield name, "absent" if name == "vllm" else "missing", "optional" if name == "vllm" else f"pip install {name}"
+            yield (
+                name,
+                "absent" if name == "vllm" else "missing",
+                "optional" if name == "vllm" else f"pip install {name}",
+            )
     for level, problem in probe().items():
         yield f"sandbox: {level}", "ok" if problem is None else "no", problem or "works"
     try:

@@ -84,9 +84,13 @@ def open_run(
     library = load_library(recipe.hint.library)
     engine = (engine_name, recipe.engine.dtype, recipe.engine.max_model_len)
     baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
-    hint_settings = recipe.hint.model_dump(mode="json", exclude={"branches"})  # more branches leave the others as they are
+    hint_settings = recipe.hint.model_dump(
+        mode="json", exclude={"branches"}
+    )  # more branches leave the others as they are
     hint = fingerprint(baseline, hint_settings, library.sha256, recipe.sandbox)
-    judge = fingerprint(FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb)
+    judge = fingerprint(
+        FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb
+    )
     ids = RecipeIds(
         baseline=baseline,
         hint=hint,

@@ -87,7 +87,9 @@ def _explained(error: ValidationError, path: Path) -> str:
             lines.append(f"unknown key '{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message}" + ("" if fault["type"] == "missing" else f" (got {fault['input']!r})"[:200]))
+            lines.append(
+                f"{key}: {message}" + ("" if fault["type"] == "missing" else f" (got {fault['input']!r})"[:200])
+            )
     return (
         f"recipe {path.name}: {len(lines)} fault{'s' * (len(lines) > 1)}.\n  "
         + "\n  ".join(lines)

@@ -44,7 +44,7 @@ def store_problems(run: Run) -> None:
 
 
 async def check_gold_answers(run: Run, bench: Workbench, ui: Reporter) -> None:
-    """Fill derived.gold_checks: does each problem's own verifier accept its gold?"""
+    """Fill derived.gold_checks with what each problem's own verifier says of its gold."""
     done = run.store.ids(GOLD_CHECKS, "problem_id", recipe_id=run.ids.judge)
     missing = [problem for problem in run.problems.values() if problem.problem_id not in done]
     with ui.step("gold check", len(missing), "problems") as advance:
@@ -54,7 +54,7 @@ async def check_gold_answers(run: Run, bench: Workbench, ui: Reporter) -> None:
 
 
 def mark_contamination(run: Run, items: Sequence[BenchmarkItem], ui: Reporter) -> None:
-    """Fill derived.contamination: which problems repeat a benchmark item?"""
+    """Fill derived.contamination with the problems that repeat a benchmark item."""
     shard = f"{run.run_id}-{run.ids.contamination}"
     if run.store.has(CONTAMINATION, shard):
         return
@@ -94,7 +94,9 @@ async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str
 
 def _check_share(run: Run) -> None:
     """Stop where more checks timed out or failed than the recipe allows: those verdicts say nothing."""
-    counts = {row["outcome"]: row["n"] for row in query(run, "select outcome, count(*) as n from staging.verdicts group by 1")}
+    counts = {
+        row["outcome"]: row["n"] for row in query(run, "select outcome, count(*) as n from staging.verdicts group by 1")
+    }
     n, n_failed = sum(counts.values()), sum(counts.values()) - counts.get("ok", 0)
     if n_failed > run.recipe.gate.max_failed_share * n:
         reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
@@ -112,7 +114,8 @@ def measure_signals(run: Run) -> None:
     missing = query(
         run,
         "select t.trajectory_id, t.segments, t.tool_calls from staging.trajectories as t "
-        "anti join derived.signals as s on s.trajectory_id = t.trajectory_id where t.arm = 'hint' order by 1",
+        "anti join derived.signals as s on s.trajectory_id = t.trajectory_id where t.arm = 'hint' "
+        "and t.stop_reason not in ('engine_error', 'sandbox_lost') order by 1",  # made again later
     )
     for batch in chunks(missing, BATCH):
         run.store.append(SIGNALS, signals(_frame(batch)).to_dicts())
@@ -140,7 +143,9 @@ async def repair_trajectories(run: Run, bench: Workbench, ui: Reporter) -> None:
     run.store.append(
         TRAJECTORIES,
         [
-            fixed.model_copy(update={**update, "answer_text": extract_answer(answer_region(fixed.segments))}).model_dump()
+            fixed.model_copy(
+                update={**update, "answer_text": extract_answer(answer_region(fixed.segments))}
+            ).model_dump()
             for fixed in made
         ],
     )
@@ -148,7 +153,7 @@ async def repair_trajectories(run: Run, bench: Workbench, ui: Reporter) -> None:
 
 
 def mark_duplicates(run: Run) -> None:
-    """Fill derived.duplicate_pairs: which accepted trajectories repeat another?"""
+    """Fill derived.duplicate_pairs with the accepted trajectories that repeat another."""
     rows = query(
         run,
         "select l.trajectory_id, t.segments, l.n_tokens_model as n_tokens from intermediate.trajectories_live as l "

@@ -67,7 +67,9 @@ def show_query(home: Path, query: str | None, file: Path | None, *, as_csv: bool
 
 def _tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, int, str]]:
     order = [*STORED_TABLES, *(model.name for model in model_files())]
-    found = con.execute("select schema_name || '.' || table_name, estimated_size, comment from duckdb_tables()").fetchall()
+    found = con.execute(
+        "select schema_name || '.' || table_name, estimated_size, comment from duckdb_tables()"
+    ).fetchall()
     rank = {name: i for i, name in enumerate(order)}
     return sorted(((n, int(size), comment or "") for n, size, comment in found), key=lambda row: rank.get(row[0], 999))
 
@@ -145,12 +147,15 @@ def _find_problem(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
             '  look:  factory sql "select problem_id, drop_reason, statement from marts.problems"'
         )
     if len(found) > 1:
-        raise UsageError(f"'{wanted}' fits several problems: {', '.join(row[0] for row in found)}. Give more of the id.")
+        raise UsageError(
+            f"'{wanted}' fits several problems: {', '.join(row[0] for row in found)}. Give more of the id."
+        )
     return str(found[0][0])
 
 
 def _show_trajectory(out: Console, row: Mapping[str, Any]) -> None:
-    verdict = {True: "correct", False: "wrong", None: f"undecided ({row['outcome'] or 'not judged'})"}[row["is_correct"]]
+    unknown = f"undecided ({row['outcome'] or 'not judged'})"
+    verdict = {True: "correct", False: "wrong", None: unknown}[row["is_correct"]]
     kind = "repaired copy" if row["is_repaired"] else str(row["arm"])
     _line(out, f"\n{kind} {row['trajectory_id']}: {verdict}, stopped by {row['stop_reason']}", "bold")
     for hint in row["hints"]:

@@ -5,14 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from factory.engines.local_model import engine_name, find_weights
+from factory.sandbox.confine import confine_process
+from factory.sandbox.pool import open_sandbox
 from quality.checkers import Checkers
 from schemas.errors import RecipeError
 from schemas.protocols import Engine, Limits, Sandbox
 from schemas.recipe import Recipe
-
-from factory.engines.local_model import engine_name, find_weights
-from factory.sandbox.confine import confine_process
-from factory.sandbox.pool import open_sandbox
 
 
 class Workbench:

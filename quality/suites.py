@@ -153,8 +153,8 @@ def _gate_check(result: Any, n_rows: int) -> GateCheck:
 
 def _great_expectations() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations  # heavy, and it reads the variable when it is imported  # noqa: PLC0415
-    import great_expectations.expectations  # noqa: PLC0415
+    import great_expectations  # heavy, and it reads the variable when it is imported
+    import great_expectations.expectations
 
     return great_expectations
 

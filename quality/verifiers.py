@@ -46,7 +46,7 @@ def math_verify_equal(gold: str, answer: str) -> tuple[bool | None, str]:
     Returns:
         True or False, or None where the gold itself does not parse, and what was done.
     """
-    from math_verify import parse, verify  # heavy: only in a worker  # noqa: PLC0415
+    from math_verify import parse, verify  # heavy: only in a worker
 
     parsed_gold = parse(_delimited(gold), parsing_timeout=None)
     if not parsed_gold:
@@ -106,7 +106,7 @@ def reasoning_gym_score(meta: str, answer: str) -> tuple[bool | None, str]:
 @cache
 def scorer(task: str, params: str = "{}") -> Callable[[str, dict[str, Any]], float]:
     """The scoring function of a task, built once."""
-    import reasoning_gym  # heavy: only in a worker  # noqa: PLC0415
+    import reasoning_gym  # heavy: only in a worker
 
     settings = json.loads(params)
     score: Callable[[str, dict[str, Any]], float]
@@ -154,4 +154,4 @@ def warm_up() -> None:
     math_verify_equal(r"\frac{1}{2}", "0.5")
     math_verify_equal(r"\{1, 2\}", r"\left\{2, 1\right\}")
     math_verify_equal(r"x + 1 \le 3", r"x \le 2")
-    import reasoning_gym  # heavy: only in a worker  # noqa: F401, PLC0415
+    import reasoning_gym  # heavy: only in a worker  # noqa: F401

@@ -11,11 +11,18 @@ RULES = [
     # after an output: say the result
     {"pattern": r"```output\n(-?\d+)\n```\n\Z", "reply": r"So the product is \1.", "finished": True},
     # inside the opened print( of a hint: multiply; one hint in the library leads to a program that fails
-    {"pattern": r"multiplication: (\d+) \* (\d+)\..*another way[^\n]*\n```python\nprint\(\Z", "reply": "undefined)\n```\n"},
+    {
+        "pattern": r"multiplication: (\d+) \* (\d+)\..*another way[^\n]*\n```python\nprint\(\Z",
+        "reply": "undefined)\n```\n",
+    },
     {"pattern": r"multiplication: (\d+) \* (\d+)\..*```python\nprint\(\Z", "reply": r"\1 * \2)" + "\n```\n"},
     {"pattern": r"Error[^\n]*\n```\n\Z", "reply": "I do not know.", "finished": True},
     # the baseline: right where a factor ends in 1, wrong elsewhere
-    {"pattern": r"multiplication: (\d+) \* 11\..*<assistant>\n\Z", "reply": "That is easy. It is 11.", "finished": True},
+    {
+        "pattern": r"multiplication: (\d+) \* 11\..*<assistant>\n\Z",
+        "reply": "That is easy. It is 11.",
+        "finished": True,
+    },
     {
         "pattern": r"multiplication: (\d+) \* (\d+)\..*<assistant>\n\Z",
         "reply": "Let me multiply. Wait, that is hard. It is \\1.",

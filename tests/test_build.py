@@ -1,4 +1,4 @@
-"""The whole build, looked at from outside: plain DuckDB and `datasets` over the files that it leaves."""
+"""The whole build, looked at from outside: plain readers over the files that it leaves."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from tests.scripted_build import command, environment, factory, write_recipe
@@ -26,8 +27,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 
 
 def rows_of(home: Path, version: str = "v1") -> list[dict[str, Any]]:
-    data = duckdb.sql(f"from read_parquet('{home}/snapshots/d_seed/{version}/data/*.parquet')")
-    return [dict(zip(data.columns, row, strict=True)) for row in data.fetchall()]
+    rows: list[dict[str, Any]] = pq.read_table(home / "snapshots" / "d_seed" / version / "data").to_pylist()
+    return rows
 
 
 def test_every_row_is_a_wrong_baseline_that_python_turned_right(built: tuple[Path, Path, str]) -> None:
@@ -48,7 +49,8 @@ def test_segments_concatenate_and_name_their_authors(built: tuple[Path, Path, st
         segments = row["segments"]
         assert "".join(segment["text"] for segment in segments) == row["completion"]
         origins = [segment["origin"] for segment in segments]
-        assert origins == ["hint", "model", "tool", "model"] or origins == ["model", "hint", "model", "tool", "model"]
+        assert origins[-4:] == ["hint", "model", "tool", "model"]
+        assert origins[:-4] in ([], ["model"])
         hint, tool = (next(s for s in segments if s["origin"] == origin) for origin in ("hint", "tool"))
         assert hint["text"].endswith("```python\nprint(")
         assert tool["text"].lstrip("\n").startswith("```output\n")

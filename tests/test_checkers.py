@@ -166,7 +166,7 @@ async def test_without_the_filter_only_confinement_holds(tmp_path: pathlib.Path)
 
 
 def test_every_scorer_that_evaluates_is_known() -> None:
-    from reasoning_gym.factory import DATASETS  # noqa: PLC0415
+    from reasoning_gym.factory import DATASETS
 
     found = set()
     for task, (dataset, _) in DATASETS.items():

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,6 @@ GOOD = '{"problem": "multiplication: 12 * 13. Give it.", "answer": "156"}\n'
 
 
 def test_every_command_has_help_and_stands_in_the_readme() -> None:
-    import click
     import typer.main
 
     from factory.cli import app
@@ -25,7 +25,7 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
 
     readme = (ROOT / "README.md").read_text()
 
-    def walk(name: str, node: click.Command) -> None:
+    def walk(name: str, node: Any) -> None:
         assert node.help, name
         for child_name, child in getattr(node, "commands", {}).items():
             walk(f"{name} {child_name}", child)
@@ -52,7 +52,9 @@ def test_help_loads_nothing_heavy() -> None:
 def build(tmp_path: Path, problems: Path, *more: str) -> subprocess.CompletedProcess[str]:
     mapping = ("--map", "statement=problem", "--map", "gold_answer=answer")
     recipe = write_recipe(tmp_path)
-    return factory("build", "d_seed", "--recipe", recipe, "--problems", problems, *mapping, *more, home=tmp_path / "home")
+    return factory(
+        "build", "d_seed", "--recipe", recipe, "--problems", problems, *mapping, *more, home=tmp_path / "home"
+    )
 
 
 def bad_file(tmp_path: Path) -> Path:
@@ -83,7 +85,9 @@ def test_all_bad_rows_are_reported_at_once_and_nothing_is_written(tmp_path: Path
 
 def test_bad_rows_can_be_set_aside(tmp_path: Path) -> None:
     build(tmp_path, bad_file(tmp_path), "--skip-bad-rows")
-    done = factory("sql", "--csv", "select line, reason from raw.rejected_problems order by line", home=tmp_path / "home")
+    done = factory(
+        "sql", "--csv", "select line, reason from raw.rejected_problems order by line", home=tmp_path / "home"
+    )
     reasons = dict(line.split(",") for line in done.stdout.splitlines()[1:])
     assert reasons == {
         "2": "broken_row",
@@ -176,7 +180,7 @@ def test_queries(tmp_path: Path) -> None:
     nothing = factory("sql", "from marts.funnel", home=home)
     assert nothing.returncode == 1
     assert "factory build d_seed" in nothing.stderr
-    assert factory("build", "d_seed", "--recipe", write_recipe(tmp_path), "--limit", "8", home=home).returncode == 0
+    assert factory("build", "d_seed", "--recipe", write_recipe(tmp_path), home=home).returncode == 0
     assert "wrong_answer" in factory("sql", "from marts.funnel", home=home).stdout
     assert "share_right" in factory("sql", "from marts.hint_yield", home=home).stdout
     assert "raw.trajectories" in factory("sql", home=home).stdout
@@ -184,7 +188,9 @@ def test_queries(tmp_path: Path) -> None:
     wrong = factory("sql", "select nothing from nowhere", home=home)
     assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
     (home / "factory.duckdb").unlink()
-    taken = factory("sql", "--csv", "select problem_id from marts.problems where selected_trajectory_id is not null", home=home)
+    taken = factory(
+        "sql", "--csv", "select problem_id from marts.problems where selected_trajectory_id is not null", home=home
+    )
     problem_id = taken.stdout.splitlines()[1]
     story = factory("why", problem_id[:12], home=home).stdout
     for word in ("baseline t_", "hint t_", "tool |", "gold answer", "in the snapshot as t_"):

@@ -17,7 +17,8 @@ def test_the_content_hash_is_of_the_rows_alone(tmp_path: Path) -> None:
     rows = snapshot_rows(9)
     digest = content_hash(rows)
     assert content_hash(pa.concat_tables([rows.slice(0, 4), rows.slice(4)])) == digest
-    for i, options in enumerate(({"compression": "zstd"}, {"compression": None, "row_group_size": 2})):
+    layouts: list[dict[str, Any]] = [{"compression": "zstd"}, {"compression": None, "row_group_size": 2}]
+    for i, options in enumerate(layouts):
         pq.write_table(rows, tmp_path / f"{i}.parquet", **options)
         assert content_hash(pq.read_table(tmp_path / f"{i}.parquet")) == digest
     (tmp_path / "parts").mkdir()

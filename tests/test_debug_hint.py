@@ -44,6 +44,6 @@ def test_a_solution_class_is_called_on_literal_inputs() -> None:
 
 
 def test_hidden_tests_are_never_shown() -> None:
-    tests = [{"input": "1", "output": "1"}, {"input": "77", "output": "secret", "hidden": True}]
+    tests: list[dict[str, Any]] = [{"input": "1", "output": "1"}, {"input": "77", "output": "secret", "hidden": True}]
     assert "secret" not in debug_program(problem(tests), TEMPLATES)
     assert "77" not in debug_program(problem(tests), TEMPLATES)

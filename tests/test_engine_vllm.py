@@ -6,7 +6,11 @@
 import asyncio
 import importlib.util
 import math
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +19,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from factory.engines import guard
 from factory.engines.local_model import Weights, find_weights
 from factory.engines.vllm import VllmEngine
 from schemas.errors import EngineError
@@ -98,6 +103,43 @@ def test_without_vllm_the_error_says_how_to_install_it(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(EngineError, match=r"pip install 'start-factory\[vllm\]'(.|\n)*nothing was generated"):
         VllmEngine(Weights("nowhere", "nothing@0"), SETTINGS)
+
+
+# The guard over vLLM's processes.
+
+VICTIM = """
+import os, signal, subprocess, sys, time
+from factory.engines import guard
+watch = guard.start()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "VLLM::stand-in"], stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+time.sleep(3 * guard.LOOK_S)
+if sys.argv[1] == "dismissed":
+    watch.communicate(b".")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "dismissed"])
+def test_the_guard_ends_what_a_killed_process_leaves_behind(how: str) -> None:
+    got = subprocess.run([sys.executable, "-c", VICTIM, how], stdout=subprocess.PIPE, timeout=60, check=False)
+    assert got.returncode == -signal.SIGKILL
+    child = int(got.stdout)
+    born = guard.started(child)
+    deadline = time.monotonic() + (10 if how == "killed" else 3 * guard.LOOK_S)
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(child) == (how == "dismissed")
+    if alive(child) and guard.started(child) == born:
+        os.kill(child, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 # The real one.

@@ -1,6 +1,7 @@
 """The hint library and the choice of hints: what is chosen, where, as which text, and that it never changes."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_a_hint_reads_on_and_leaves_a_python_block_open(library: HintLibrary) ->
 
 
 def test_the_texts_of_each_cut(library: HintLibrary) -> None:
-    one = HintLibrary(library.of(HintFunction.GENERAL)[:1], "")
+    one = replace(library, hints=library.of(HintFunction.GENERAL)[:1])
 
     def texts(cut: Cut, **settings: Any) -> set[str]:
         return {h.text for n in range(20) for h in plan(one, cuts=(cut,), baseline_id=f"t_{n}", **settings)}
@@ -91,7 +92,8 @@ def test_a_branch_never_changes_when_others_are_added(library: HintLibrary) -> N
 
 def test_the_choice_is_a_choice_of_the_seed(library: HintLibrary) -> None:
     # On every machine, for ever: stored trajectories rest on it.
-    fixed = HintLibrary(tuple(LibraryHint(f"{f}/{i}", f, "so.") for f in HintFunction for i in (1, 2, 3)), "")
+    hints = tuple(LibraryHint(f"{f}/{i}", f, "so.") for f in HintFunction for i in (1, 2, 3))
+    fixed = replace(library, hints=hints)
     got = [(h.hint.hint_id, h.point.cut, h.point.char_offset) for h in plan(fixed, cuts=tuple(Cut), branches=3)]
     assert got == [
         ("alternative_method/2", "end", 60),
@@ -144,6 +146,9 @@ def test_no_hint_where_no_allowed_cut_exists(library: HintLibrary) -> None:
         (b"[general]\ntexts = ['run ```python']\n", "[general] needs 'texts'"),
         (b"[general]\ntexts = ['''two\nlines''']\n", "[general] needs 'texts'"),
         (b"# nothing\n", "holds no hints"),
+        (b"[debug]\ntexts = ['a.']\n", "[debug.templates] needs exactly"),
+        (b"[debug]\ntexts = ['a.']\ntemplates = ['starter', 'function', 'stdin']\n", "[debug.templates] needs exactly"),
+        (b"[debug]\ntexts = ['a.']\ntemplates = {starter = 1, function = '', stdin = ''}\n", "needs exactly"),
         (b"[general]\ntexts = ['a.']\n[general]\ntexts = ['b.']\n", "cannot be read"),
     ],
 )

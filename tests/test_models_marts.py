@@ -222,7 +222,6 @@ def test_hint_yield_counts_by_what_was_said_and_where(con: duckdb.DuckDBPyConnec
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="n_selected leaves out rows whose repaired copy was selected")
 def test_hint_yield_counts_a_repaired_copy_as_its_parent(con: duckdb.DuckDBPyConnection) -> None:
     problems(con, ("p1", "math"))
     trajectories(con, {"id": "a1", "problem": "p1"}, {"id": "a1r", "problem": "p1", "mends": "a1"})

@@ -96,7 +96,7 @@ def test_sources_take_turns_and_a_raised_limit_only_adds(tmp_path: Path) -> None
 
 
 def test_generated_problems_carry_what_their_scorer_needs(tmp_path: Path) -> None:
-    from reasoning_gym import get_score_answer_fn  # noqa: PLC0415
+    from reasoning_gym import get_score_answer_fn
 
     loaded = load_source(products(50, seed=3, params={"max_digits": 2}), base=tmp_path)
     problem = loaded.problems[0]

@@ -83,7 +83,9 @@ async def test_the_model_sees_the_last_line_of_a_traceback(tmp_path: Path, sandb
 
 async def test_after_the_last_allowed_call_code_is_text(tmp_path: Path, sandbox: Sandbox) -> None:
     model = engine(
-        tmp_path, (r"print\(\Z", "1)\n```\n", False), (r"output\n1\n```\n\Z", "Again.\n```python\nprint(2)\n```\n", True)
+        tmp_path,
+        (r"print\(\Z", "1)\n```\n", False),
+        (r"output\n1\n```\n\Z", "Again.\n```python\nprint(2)\n```\n", True),
     )
     draft = await run(model, sandbox, Budget(2000, 1, 400), hint="```python\nprint(")
     assert len(draft.tool_calls) == 1

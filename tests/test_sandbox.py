@@ -815,7 +815,7 @@ async def test_probe_answers_for_every_isolating_level() -> None:
 
 
 def _checker(pipe: "multiprocessing.connection.Connection", folder: str) -> None:
-    import sympy  # noqa: PLC0415
+    import sympy
 
     early = threading.Thread(target=threading.Event().wait, args=(30,), daemon=True)
     early.start()
@@ -845,7 +845,7 @@ def _checker(pipe: "multiprocessing.connection.Connection", folder: str) -> None
     thread = threading.Thread(target=lambda: worker.append(1))
     thread.start()
     thread.join()
-    import colorsys  # noqa: PLC0415 - a late import still works
+    import colorsys
 
     x = sympy.Symbol("x")
     outcome["sympy"] = str(sympy.solve(sympy.sympify("x**2 - 4"), x)) + str(len(worker)) + colorsys.__name__

@@ -180,7 +180,7 @@ def test_duckdb_and_datasets_read_the_rows(tmp_path: Path, monkeypatch: pytest.M
     assert got.to_pylist() == rows.to_pylist()
     assert text == [(True,)]
 
-    from datasets import load_dataset  # noqa: PLC0415 (heavy)
+    from datasets import load_dataset
 
     loaded = load_dataset("parquet", data_files=pattern, cache_dir=str(tmp_path / "cache"), split="train")
     assert loaded.column_names == [column.name for column in SNAPSHOT.columns]

@@ -30,8 +30,12 @@ class Example:
 
 
 def make_example(
-    row: Mapping[str, Any], encode: Callable[[str], list[int]], encode_prompt: Callable[[str], list[int]], eos_id: int,
-    *, hint_loss: bool = False,
+    row: Mapping[str, Any],
+    encode: Callable[[str], list[int]],
+    encode_prompt: Callable[[str], list[int]],
+    eos_id: int,
+    *,
+    hint_loss: bool = False,
 ) -> Example:
     """One snapshot row as ids and labels.
 

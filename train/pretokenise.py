@@ -43,7 +43,8 @@ def pretokenise(snapshot: str, out: Path | None, model: str, home: Path | None, 
     rows = pq.read_table(folder / "data", columns=["trajectory_id", "prompt", "segments", "stop_reason"]).to_pylist()
     made = list(make_examples(rows, encode, encode_prompt, tokenizer.eos_token_id, hint_loss=hint_loss))
     n_tokens, n_trained = sum(len(e.input_ids) for e in made), sum(e.n_trained for e in made)
-    print(f"{read_manifest(folder).snapshot}: {len(made):,} examples, {n_tokens:,} tokens, {n_trained:,} of them with loss")
+    name = read_manifest(folder).snapshot
+    print(f"{name}: {len(made):,} examples, {n_tokens:,} tokens, {n_trained:,} of them with loss")
     if out is not None:
         columns = {
             "trajectory_id": [e.trajectory_id for e in made],

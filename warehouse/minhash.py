@@ -45,7 +45,7 @@ def choose_bands(threshold: float, num_perm: int) -> Bands:
 
     Above 0.98 the bands for 0.98 serve: stricter ones would be a single band.
     """
-    from datasketch import MinHashLSH  # noqa: PLC0415  (brings scipy)
+    from datasketch import MinHashLSH
 
     lsh = MinHashLSH(threshold=min(threshold, 0.98), num_perm=num_perm, weights=(1 - MISS_WEIGHT, MISS_WEIGHT))
     return Bands(lsh.b, lsh.r)
@@ -67,7 +67,7 @@ def signatures(rows: npt.NDArray[np.int64], shingles: Hashes, n_documents: int, 
     Raises:
         ValueError: a document without shingles.
     """
-    from datasketch import MinHash  # noqa: PLC0415
+    from datasketch import MinHash
 
     starts = np.searchsorted(rows, np.arange(n_documents + 1))
     if n_documents and int(np.diff(starts).min()) < 1:

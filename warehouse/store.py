@@ -104,7 +104,7 @@ class Store:
         key = ", ".join(table.key)
         newest = "created_at desc, " if any(c.name == "created_at" for c in table.columns) else ""
         newest_rows = (
-            f"select * exclude (filename) from read_parquet([{files}], filename = true) "  # noqa: S608 (no user's words)
+            f"select * exclude (filename) from read_parquet([{files}], filename = true) "
             f"qualify row_number() over (partition by {key} order by {newest}filename) = 1"
         )
         con.execute(f"create view {table.name} as {newest_rows}")
@@ -130,7 +130,7 @@ class Store:
     def ids(self, table: Table, column: str, **where: str) -> set[str]:
         """Distinct values of one column, of the rows where other columns have the given values."""
         condition = " and ".join(f"{name} = ?" for name in where) or "true"
-        query = f"select distinct {column} from {table.name} where {condition}"  # noqa: S608 (names of our own)
+        query = f"select distinct {column} from {table.name} where {condition}"
         with self.connect() as con:
             return {str(row[0]) for row in con.execute(query, list(where.values())).fetchall()}
 

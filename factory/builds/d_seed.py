@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.progress import Reporter
 from factory.problems import load_problems, load_source
+from factory.progress import Reporter
 from factory.release.promote import Promotion, funnel_rows, promote
 from factory.rollout.generate import generate
 from factory.rollout.hints import load_library
@@ -29,7 +29,7 @@ from factory.steps import (
 from factory.workbench import Workbench, name_of_engine
 from quality.decontamination import BenchmarkItem
 from schemas.recipe import Recipe
-from schemas.tables import REJECTED_PROBLEMS, TRAJECTORIES
+from schemas.tables import REJECTED_PROBLEMS
 from warehouse.files import locked
 from warehouse.repair import check_rules
 from warehouse.store import Store
@@ -67,7 +67,9 @@ async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool 
         async with Workbench(recipe, home, trust=trust) as bench:
             store.append(REJECTED_PROBLEMS, loaded.rejected)  # raw.rejected_problems
             items = [(item.benchmark, item.item, item.text) for item in benchmarks]
-            run = open_run("d_seed", recipe, store, engine, loaded.problems, fingerprint(items))  # raw.runs, .run_problems
+            run = open_run(
+                "d_seed", recipe, store, engine, loaded.problems, fingerprint(items)
+            )  # raw.runs, .run_problems
             ui.say(describe(run, loaded.n_folded, len(loaded.rejected)))
             store_problems(run)  # raw.problems
             await check_gold_answers(run, bench, ui)  # derived.gold_checks

@@ -1,7 +1,7 @@
-"""The `scripted` engine: replays turns written in a file. For tests and benchmarks, never a default.
+r"""The `scripted` engine: replays turns written in a file. For tests and benchmarks, never a default.
 
 A script is JSON lines of rules {"pattern", "reply", "finished"?}: the first rule whose regular expression is found in
-the text so far (searched from its end backwards is up to the pattern: anchor it with `\\Z`) gives the turn, groups
+the text so far (searched from its end backwards is up to the pattern: anchor it with `\Z`) gives the turn, groups
 filled in. A text that no rule knows is an engine error, as a dead server would be. Tokens are the bytes of UTF-8.
 """
 
@@ -35,7 +35,9 @@ def script_name(settings: EngineSettings) -> str:
     try:
         return f"scripted-{path.stem}@{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     except OSError as error:
-        raise EngineError(f"script {path} cannot be read: {error.strerror}. --engine scripted needs --model FILE.") from None
+        raise EngineError(
+            f"script {path} cannot be read: {error.strerror}. --engine scripted needs --model FILE."
+        ) from None
 
 
 class ScriptedEngine:
@@ -62,7 +64,7 @@ class ScriptedEngine:
         """The messages, one after the other, by role."""
         return "".join(f"<{message['role']}>\n{message['content']}\n" for message in messages) + "<assistant>\n"
 
-    def encode(self, text: str, *, special: bool = False) -> list[int]:  # noqa: ARG002 (bytes have no control tokens)
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Bytes."""
         return list(text.encode("utf-8", "surrogatepass"))
 

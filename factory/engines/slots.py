@@ -51,7 +51,8 @@ class SlotLayer(CacheLayerMixin):
         """Write this step's tokens where the view says, and return the columns it says to read."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         view = self.view
         out = []
         for cache, new in ((self.keys, key_states), (self.values, value_states)):

@@ -16,6 +16,7 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
 
+from factory.engines import guard
 from factory.engines.local_model import Weights
 from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, load_tokenizer
 from schemas.errors import EngineError
@@ -50,14 +51,17 @@ class VllmEngine(Tokenized):
         for key, value in ENVIRONMENT.items():
             os.environ.setdefault(key, value)
         _import_vllm()
+        self._guard = guard.start()
         try:
             super().__init__(load_tokenizer(weights))
             self._end_ids = end_ids(self.tokenizer, _generation_config(weights))
             with _same_environment():
                 self._llm: Any = _start(weights, settings)
         except EngineError:
+            self._guard.communicate(b".")
             raise
         except Exception as error:  # any of vLLM's, torch's, the driver's: what could be known is in its message
+            self._guard.communicate(b".")
             raise cannot_load(settings, error) from error
         self.max_model_len = int(self._llm.model_config.max_model_len)
         self._numbers = itertools.count()
@@ -135,6 +139,7 @@ class VllmEngine(Tokenized):
         with contextlib.suppress(Exception):  # nothing to end in an engine that died
             await llm.abort(list(self._running))
         llm.shutdown(timeout=SHUTDOWN_S)
+        self._guard.communicate(b".")
         await asyncio.sleep(0)  # its reader of outputs was cancelled and has to run once more to end
 
 

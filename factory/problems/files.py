@@ -162,8 +162,8 @@ def _csv_row(header: list[str], fields: list[str]) -> Row:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     line = 0
     try:

@@ -58,8 +58,8 @@ def generate(source: Source) -> Iterator[Problem]:
 
 
 def _dataset(task: str, count: int, source: Source) -> Any:
-    import reasoning_gym  # noqa: PLC0415  (1.5 s)
-    from reasoning_gym.factory import DATASETS  # noqa: PLC0415
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
 
     if task not in DATASETS:
         close = difflib.get_close_matches(task, DATASETS, n=3, cutoff=0.5)

@@ -49,7 +49,7 @@ def local_folder(source: Source, base: Path) -> Path | None:
 
 def _load(source: Source, base: Path) -> Any:
     folder = local_folder(source, base)
-    import datasets  # noqa: PLC0415  (a second)
+    import datasets
 
     try:
         return datasets.load_dataset(
@@ -64,7 +64,7 @@ def _load(source: Source, base: Path) -> Any:
 
 def _explain(error: Exception) -> str:
     """What went wrong and what to do, in our words, with what `datasets` said in brackets."""
-    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError  # noqa: PLC0415
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     told = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
     said = " ".join(str(told).split())[:400] or type(told).__name__

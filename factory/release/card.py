@@ -46,21 +46,18 @@ def write_card(
     body = [
         f"# {reference}",
         "",
-        f"{rows.num_rows:,} trajectories of **{run.engine_name}**: problems that the model answered wrongly by itself and "
-        "rightly once a hint made it run Python. Made by a START dataset factory (after arXiv 2503.04625).",
+        f"{rows.num_rows:,} trajectories of **{run.engine_name}**: problems that the model answered wrongly by itself "
+        "and rightly once a hint made it run Python. Made by a START dataset factory (after arXiv 2503.04625).",
         "",
-        f"Content hash `{digest}`, recipe `{run.recipe.name}` ({run.recipe.description}), run `{run.run_id}`. The whole "
-        "recipe, file hashes and SQL hashes are in `manifest.json`; the checks are in `quality/index.html`.",
+        f"Content hash `{digest}`, recipe `{run.recipe.name}` ({run.recipe.description}), run `{run.run_id}`. The "
+        "whole recipe, file hashes and SQL hashes are in `manifest.json`; the checks are in `quality/index.html`.",
         "",
         *_table("Where the rows come from", ("source", "rows"), sources.most_common()),
         *_table("Licences", ("licence", "rows"), licences.most_common()),
         *_table(
             "Funnel",
             ("step", "unit", "in", "kept", "dropped", "reasons"),
-            [
-                (f["step"], f["unit"], f["rows_in"], f["rows_kept"], f["rows_dropped"], f["reasons"])
-                for f in funnel
-            ],
+            [(f["step"], f["unit"], f["rows_in"], f["rows_kept"], f["rows_dropped"], f["reasons"]) for f in funnel],
         ),
         *_table("Columns", ("column", "what it holds"), [(f"`{c.name}`", c.doc) for c in SNAPSHOT.columns]),
         f"**Gate**: {sum(check.passed for check in checks)} of {len(checks)} checks passed.",
@@ -103,10 +100,10 @@ def _cell(value: Any) -> str:
 def _sample(rows: pa.Table) -> str:
     """The first row's problem and completion, hint and tool output marked."""
     row = rows.slice(0, 1).to_pylist()[0]
-    text = "".join(
-        segment["text"] if segment["origin"] == "model" else f"[{segment['origin']}>{segment['text']}<{segment['origin']}]"
-        for segment in row["segments"]
+    marked = (
+        s["text"] if s["origin"] == "model" else f"[{s['origin']}>{s['text']}<{s['origin']}]" for s in row["segments"]
     )
+    text = "".join(marked)
     said = f"problem:  {row['statement']}\nbaseline: {json.dumps(row['baseline_answer'])} (wrong)\n\n{text}"
     return said if len(said) <= SHOWN_CHARS else said[:SHOWN_CHARS] + "\n[... the rest of the row is left out here ...]"
 

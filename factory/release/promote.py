@@ -55,7 +55,7 @@ def promote(run: Run) -> Promotion:
 def candidate(con: duckdb.DuckDBPyConnection) -> pa.Table:
     """The rows of the next snapshot, with exactly the promised columns and types."""
     names = ", ".join(column.name for column in SNAPSHOT.columns)
-    data = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_table()  # noqa: S608
+    data = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_table()
     return data.cast(pa.schema([field.with_nullable(True) for field in SNAPSHOT.arrow_schema]))
 
 
@@ -72,9 +72,7 @@ def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str
 
     def decorate(folder: Path, reference: str) -> None:
         checks.extend(run_gate(rows, con, AUDITS, docs_dir=folder / "quality"))
-        failure = gate_failure_message(
-            checks, name=run.build, n_rows=rows.num_rows, current=current, audits_dir=AUDITS
-        )
+        failure = gate_failure_message(checks, name=run.build, n_rows=rows.num_rows, current=current, audits_dir=AUDITS)
         if failure:
             raise GateFailed(failure)
         write_card(folder, reference, run, rows, funnel, checks, digest)
@@ -107,7 +105,7 @@ def _too_small(run: Run, n_rows: int, current: str | None) -> str:
     return (
         f"{run.build}: {n_rows:,} rows were accepted, the recipe wants at least {run.recipe.gate.min_rows:,}"
         " (gate.min_rows).\n"
-        "  why:    the funnel above says where the others went; factory sql \"from marts.hint_yield\" says which\n"
+        '  why:    the funnel above says where the others went; factory sql "from marts.hint_yield" says which\n'
         "          hints helped, factory why PROBLEM_ID tells the story of one problem\n"
         "  next:   more problems (--limit), more branches (--set hint.branches=4), other cuts, or a stronger --model\n"
         f"  state:  nothing was promoted; {stays}. All trajectories are kept."

@@ -112,7 +112,9 @@ async def make(run: Run, plan: Planned, engine: Engine, sandbox: Sandbox | None)
         answer_text=extract_answer(answer_region(segments)),
         stop_reason=draft.stop_reason or StopReason.END,
         error=draft.error,
-        **count_tokens(segments),
+        n_tokens_model=_count(segments, Origin.MODEL),
+        n_tokens_hint=_count(segments, Origin.HINT),
+        n_tokens_tool=_count(segments, Origin.TOOL),
         wall_s=round(time.monotonic() - started, 3),
         created_at=datetime.now(UTC),
     )
@@ -124,12 +126,8 @@ def answer_region(segments: Sequence[Segment]) -> str:
     return "".join(segment.text for segment in segments[first:])
 
 
-def count_tokens(segments: Sequence[Segment]) -> dict[str, int]:
-    """Tokens by origin, as the columns of raw.trajectories."""
-    return {
-        f"n_tokens_{origin}": sum(s.n_tokens for s in segments if s.origin is origin)
-        for origin in (Origin.MODEL, Origin.HINT, Origin.TOOL)
-    }
+def _count(segments: Sequence[Segment], origin: Origin) -> int:
+    return sum(segment.n_tokens for segment in segments if segment.origin is origin)
 
 
 def _insert(plan: Planned, draft: Draft, engine: Engine) -> HintUse:

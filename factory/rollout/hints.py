@@ -85,8 +85,9 @@ def load_library(name: str) -> HintLibrary:
     if not hints:
         raise RecipeError(f"hint library {path} holds no hints. A section is a function: {', '.join(HintFunction)}.")
     templates = data.get(HintFunction.DEBUG, {}).get("templates", {})
-    if HintFunction.DEBUG in data and set(templates) != set(TEMPLATES):
-        raise RecipeError(f"hint library {path}: [debug.templates] needs exactly {', '.join(TEMPLATES)}.")
+    is_whole = isinstance(templates, dict) and {k for k, v in templates.items() if isinstance(v, str)} == set(TEMPLATES)
+    if HintFunction.DEBUG in data and not (is_whole and len(templates) == len(TEMPLATES)):
+        raise RecipeError(f"hint library {path}: [debug.templates] needs exactly {', '.join(TEMPLATES)}, as texts.")
     return HintLibrary(tuple(hints), hashlib.sha256(raw).hexdigest(), templates)
 
 

@@ -10,5 +10,7 @@ from intermediate.trajectories_judged as j
 where
     j.drop_reason is null
     and not exists (
-        select 1 from intermediate.trajectories_judged as child where child.is_repaired and child.parent_id = j.trajectory_id
+        select 1
+        from intermediate.trajectories_judged as child
+        where child.is_repaired and child.parent_id = j.trajectory_id and child.drop_reason is null
     )

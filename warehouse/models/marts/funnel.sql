@@ -1,8 +1,8 @@
 -- marts.funnel: where every problem and every hint trajectory went. Rows in = rows kept + rows dropped, at each step.
 -- grain:   one row per step
 -- reads:   marts.problems, marts.trajectories_scored
--- audits:  funnel_balances, drop_reason_is_known
--- why:     the first thing to look at when a dataset is too small or too good. Steps 1 to 4 count problems; 5 to 10
+-- audits:  funnel_balances, funnel_ends_in_selection, drop_reason_is_known
+-- why:     the first thing to look at when a dataset is too small or too good. Steps 1 to 4 count problems; 5 to 11
 --          count the hint trajectories of the problems kept so far (a repaired copy is a trajectory of its own).
 with steps (step_no, step, unit, drop_reason) as (
     values

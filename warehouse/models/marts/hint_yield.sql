@@ -11,10 +11,11 @@ select
     count(*) filter (where s.is_correct) as n_right,
     round(count(*) filter (where s.is_correct) / count(*), 3) as share_right,
     count(*) filter (where s.n_tool_success > 0) as n_with_tool_success,
-    count(*) filter (where s.drop_reason is null) as n_selected
+    count(*) filter (where s.drop_reason is null or r.parent_id is not null) as n_selected
 from staging.trajectories as t
 cross join unnest(t.hints) as u (h)
 join marts.trajectories_scored as s on s.trajectory_id = t.trajectory_id
+left join marts.trajectories_scored as r on r.parent_id = t.trajectory_id and r.is_repaired and r.drop_reason is null
 where not t.is_repaired
 group by all
 order by share_right desc, n_tried desc, hint_function, cut, trigger
