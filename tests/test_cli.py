@@ -3,7 +3,6 @@
 import gzip
 import os
 import resource
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.scripted_build import command, environment, factory, write_recipe
+from tests.scripted_build import environment, factory, write_recipe
 
 ROOT = Path(__file__).parents[1]
 GOOD = '{"problem": "multiplication: 12 * 13. Give it.", "answer": "156"}\n'
@@ -128,31 +127,31 @@ def test_a_users_mistake_is_explained(tmp_path: Path, arguments: list[str], code
     assert "Traceback" not in done.stderr
 
 
-def as_nobody() -> None:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+AS_NOBODY = """
+import os, sys
+import reasoning_gym, factory.builds.d_seed, factory.overrides, factory.settings, factory.cli  # while they can be read
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+factory.cli.main()
+"""
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    home.mkdir()
-    home.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
+    home.mkdir(mode=0o755)
     recipe = write_recipe(tmp_path)
     for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
+        folder.chmod(0o755)
     done = subprocess.run(
-        command("build", "d_seed", "--recipe", recipe),
-        env={**environment(home), "HOME": str(tmp_path)},
+        [sys.executable, "-c", AS_NOBODY, "build", "d_seed", "--recipe", str(recipe)],
+        env=environment(home),
         capture_output=True,
         text=True,
-        preexec_fn=as_nobody,
         cwd=ROOT,
         check=False,
     )
-    if "No module named" in done.stderr:
-        pytest.skip("the interpreter's packages cannot be read by another user here")
     assert done.returncode == 1, done.stderr
     assert "Permission denied" in done.stderr
     assert "--home" in done.stderr

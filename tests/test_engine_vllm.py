@@ -111,7 +111,8 @@ VICTIM = """
 import os, signal, subprocess, sys, time
 from factory.engines import guard
 watch = guard.start()
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "VLLM::stand-in"], stdout=subprocess.DEVNULL)
+sleeper = [sys.executable, "-c", "import time; time.sleep(60)", "VLLM::stand-in"]
+child = subprocess.Popen(sleeper, stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
 time.sleep(3 * guard.LOOK_S)
 if sys.argv[1] == "dismissed":

@@ -79,9 +79,9 @@ def write_card(
         "",
         "## Limits",
         "",
-        "Every answer was judged by the problem's verifier, not by a person. A right answer can rest on wrong reasoning "
-        "around the tool call. Near-duplicates were looked for among the accepted texts, contamination against the "
-        f"{len(run.recipe.decontamination.benchmarks)} benchmark sources of the recipe only.",
+        "Every answer was judged by the problem's verifier, not by a person. A right answer can rest on wrong "
+        "reasoning around the tool call. Near-duplicates were looked for among the accepted texts, contamination "
+        f"against the {len(run.recipe.decontamination.benchmarks)} benchmark sources of the recipe only.",
         "",
     ]
     (folder / "README.md").write_text("\n".join(header + body))
@@ -100,10 +100,10 @@ def _cell(value: Any) -> str:
 def _sample(rows: pa.Table) -> str:
     """The first row's problem and completion, hint and tool output marked."""
     row = rows.slice(0, 1).to_pylist()[0]
-    marked = (
-        s["text"] if s["origin"] == "model" else f"[{s['origin']}>{s['text']}<{s['origin']}]" for s in row["segments"]
-    )
-    text = "".join(marked)
+    text = ""
+    for segment in row["segments"]:
+        origin, own = segment["origin"], segment["text"]
+        text += own if origin == "model" else f"[{origin}>{own}<{origin}]"
     said = f"problem:  {row['statement']}\nbaseline: {json.dumps(row['baseline_answer'])} (wrong)\n\n{text}"
     return said if len(said) <= SHOWN_CHARS else said[:SHOWN_CHARS] + "\n[... the rest of the row is left out here ...]"
 
