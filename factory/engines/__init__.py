@@ -2,6 +2,6 @@
 
 import os
 
-# Threads that wait for each other must sleep: spinning, torch's threads take the cores from the sandbox, the checkers
-# and whatever else runs (measured with one busy neighbour: 74 tokens/s sleeping, 18 spinning). Read when torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Torch's threads wait for each other by spinning, for so long that beside one busy neighbour they get almost nothing done
+# (LOG.md: 18 tokens/s instead of 60 to 75). A short spin costs nothing on an idle machine. Read when torch loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")

@@ -1,0 +1,149 @@
+"""The README cannot lie: its commands are run as written, in a fresh clone with a fresh environment."""
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from factory.settings import load_recipe
+from tests.readme import ROOT, blocks
+from warehouse.snapshots import read_manifest
+
+
+def test_the_commands_that_are_not_run_exist() -> None:
+    import typer.main
+
+    from factory.cli import app
+
+    build = typer.main.get_command(app).commands["build"].commands["d_seed"]  # type: ignore[attr-defined]
+    known = {option for parameter in build.params for option in parameter.opts}
+    lines = [line for body in blocks(run=False) for line in body.splitlines() if line]
+    assert any("--recipe arxiv_v1 --engine vllm" in line for line in lines)
+    for line in lines:
+        words = shlex.split(line)
+        assert words[:3] == ["factory", "build", "d_seed"]
+        assert {word for word in words if word.startswith("--")} <= known
+    for name in ("arxiv_v1", "emnlp", "demo"):
+        assert load_recipe(name, {}).problems.sources
+
+
+def test_the_examples_of_replaced_values_are_accepted() -> None:
+    from factory.settings import parse_overrides
+
+    values = parse_overrides(['hint.cuts=["conjunction", "end"]', "hint.code_start=", "hint.branches=4"])
+    recipe = load_recipe("demo", values)
+    assert (len(recipe.hint.cuts), recipe.hint.code_start, recipe.hint.branches) == (2, "", 4)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone of what is committed."""
+    folder = tmp_path_factory.mktemp("clone") / "checkout"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    return folder
+
+
+def shell(script: str, folder: Path, timeout_s: float = 1500) -> str:
+    environment = {key: value for key, value in os.environ.items() if key not in {"FACTORY_HOME", "VIRTUAL_ENV"}}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_run_as_written(clone: Path) -> None:
+    first, *rest = blocks(run=True)
+    assert first.strip() == "make d_seed"
+    started = time.monotonic()
+    printed = shell(first, clone)
+    print(printed)
+    assert time.monotonic() - started < 15 * 60
+    assert "d_seed@v1" in printed
+    assert "wrong_answer" in printed
+    started = time.monotonic()
+    again = shell(first, clone)
+    assert "unchanged, d_seed@v1" in again
+    assert "0 newly generated" in again
+    assert time.monotonic() - started < 20
+    for body in rest:
+        print(shell(body, clone))
+
+
+@pytest.mark.slow
+def test_the_demos_rows_are_what_they_say(clone: Path) -> None:
+    data = clone / "warehouse" / "data" / "snapshots" / "d_seed" / "v1" / "data"
+    if not data.is_dir():
+        shell("make d_seed", clone)
+    with duckdb.connect() as con:
+        con.execute(f"create view rows as from read_parquet('{data}/*.parquet')")
+
+        def bad(condition: str) -> int:
+            return int(con.sql(f"select count(*) from rows where not coalesce({condition}, false)").fetchall()[0][0])
+
+        assert con.sql("select count(*) from rows").fetchall()[0][0] >= 20
+        assert con.sql("select count(*) - count(distinct problem_id) from rows").fetchall()[0][0] == 0
+        assert bad("is_correct and replace(answer_text, ',', '')::double = gold_answer::double") == 0
+        assert bad("not baseline_is_correct and length(baseline_text) > 0") == 0
+        assert bad("len([c for c in tool_calls if c.status = 'ok' and c.stdout <> '']) > 0") == 0
+        assert bad("array_to_string([s.text for s in segments], '') = completion") == 0
+        assert bad("len([s for s in segments if s.origin not in ('model', 'hint', 'tool')]) = 0") == 0
+        assert bad("len([s for s in segments if s.origin = 'hint']) = len(hints)") == 0
+        assert bad("starts_with(completion, baseline_text[1:hints[1].char_offset])") == 0
+
+
+@pytest.mark.slow
+def test_token_ids_of_the_demo_decode_to_its_text(clone: Path) -> None:
+    home = clone / "warehouse" / "data"
+    script = (
+        "import sys, pyarrow.parquet as pq; from transformers import AutoTokenizer\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "segments = [s for row in pq.read_table(sys.argv[2]).to_pylist() for s in row['segments']]\n"
+        "decode = lambda ids: tokenizer.decode(ids, clean_up_tokenization_spaces=False)\n"
+        "wrong = [s for s in segments if decode(s['token_ids']) != s['text']]\n"
+        "print(len(segments), len(wrong))\n"
+    )
+    if not (home / "snapshots").is_dir():
+        shell("make d_seed", clone)
+    model, data = home / "models" / "SmolLM2-135M-Instruct", home / "snapshots" / "d_seed" / "v1" / "data"
+    counts = shell(f".venv/bin/python -c {shlex.quote(script)} {model} {data}", clone).split()
+    assert int(counts[0]) > 60
+    assert int(counts[1]) == 0
+
+
+@pytest.mark.slow
+def test_the_real_engine_killed_three_times_ends_in_the_same_bytes(clone: Path) -> None:
+    if not (clone / "warehouse" / "data" / "models").is_dir():
+        shell("make d_seed ARGS='--limit 2 --set gate.min_rows=1' || true", clone)
+    models = clone / "warehouse" / "data" / "models"
+    build = "exec .venv/bin/factory build d_seed --limit 10 --home {home}"
+    homes = [clone / "whole", clone / "killed"]
+    for home in homes:
+        home.mkdir()
+        (home / "models").symlink_to(models)
+    shell(build.format(home=homes[0]), clone)
+    for delay_s in (9, 14, 19):
+        process = subprocess.Popen(
+            ["bash", "-c", build.format(home=homes[1])],
+            cwd=clone,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    shell(build.format(home=homes[1]), clone)
+    hashes = [read_manifest(home / "snapshots" / "d_seed" / "v1").content_hash for home in homes]
+    assert hashes[0] == hashes[1]
