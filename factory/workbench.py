@@ -32,6 +32,11 @@ class Workbench:
     ) -> None:
         await self._stack.aclose()
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether the model is loaded."""
+        return self._engine is not None
+
     async def engine(self) -> Engine:
         """The model.
 

@@ -119,6 +119,9 @@ async def _generate(run: Run, bench: Workbench, ui: Reporter, name: str, planned
         ).fetchall()
     known = {row[0] for row in done}
     missing = [plan for plan in planned if plan.trajectory_id not in known]
+    if missing and not bench.has_engine:
+        ui.say(f"loading {run.engine_name}")
+        await bench.engine()  # before the clock of the step starts
     with ui.step(name, len(missing), "trajectories") as advance:
         await generate(run, bench, missing, advance)
     return len(missing)

@@ -2,6 +2,6 @@
 
 import os
 
-# Torch's threads wait for each other by spinning, for so long that beside one busy neighbour they get almost nothing done
-# (LOG.md: 18 tokens/s instead of 60 to 75). A short spin costs nothing on an idle machine. Read when torch loads.
+# Torch's threads wait for each other by spinning, for so long that beside one busy neighbour they get almost nothing
+# done (LOG.md). A short spin costs nothing on an idle machine. Read when torch loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")

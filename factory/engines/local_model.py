@@ -130,6 +130,7 @@ def _converted(target: Path) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet()
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE.replace("-", "_"))  # importing it would need llama.cpp
     assert spec is not None
     assert spec.origin is not None
@@ -150,3 +151,11 @@ def _converted(target: Path) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def quiet() -> None:
+    """Keep the library's own notes and bars off the terminal; ours say what goes on."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

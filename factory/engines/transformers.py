@@ -5,7 +5,6 @@ request and waits. `batcher` says how requests share forward passes and why the 
 """
 
 import asyncio
-import contextlib
 import queue
 import threading
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from factory.engines.batcher import Batcher, Request
-from factory.engines.local_model import Weights
+from factory.engines.local_model import Weights, quiet
 from factory.engines.slots import ATTENTION_NAME
 from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, load_tokenizer
 from schemas.errors import EngineError
@@ -120,11 +119,7 @@ def _resolve(future: "Future[Completion]", completion: Completion) -> None:
 
 def _load(weights: Weights, settings: EngineSettings) -> tuple[Any, Any]:
     """Tokenizer and model, on the device."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    with contextlib.suppress(AttributeError):
-        logging.disable_progress_bar()
+    quiet()
     options: dict[str, Any] = {"revision": weights.revision} if weights.revision else {}
     try:
         config = AutoConfig.from_pretrained(weights.path, **options).get_text_config()
