@@ -56,7 +56,7 @@ def show_query(home: Path, query: str | None, file: Path | None, *, as_csv: bool
         except duckdb.Error as error:
             raise SqlError(f"{error}\n  tables:  factory sql") from None
         if as_csv:
-            writer = csv.writer(sys.stdout)
+            writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(names)
             writer.writerows(rows)
             return

@@ -187,6 +187,7 @@ def test_queries(tmp_path: Path) -> None:
     wrong = factory("sql", "select nothing from nowhere", home=home)
     assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
     (home / "factory.duckdb").unlink()
+    assert "\r" not in factory("sql", "--csv", "select 1 as one", home=home).stdout  # so that shells can use it
     taken = factory(
         "sql", "--csv", "select problem_id from marts.problems where selected_trajectory_id is not null", home=home
     )
