@@ -35,9 +35,6 @@ def run_app(command: Callable[[], Any]) -> None:
     except FactoryError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted: everything finished is stored; the same command goes on.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stderr.close()
         sys.exit(0)
@@ -77,7 +74,11 @@ def build_d_seed(
     from factory.settings import load_recipe
 
     overrides = collect(problems, map_ or [], limit, engine, model, set_ or [], skip_bad_rows=skip_bad_rows)
-    built = asyncio.run(build(load_recipe(recipe, overrides), _home(home), Reporter(), trust=trust))
+    try:
+        built = asyncio.run(build(load_recipe(recipe, overrides), _home(home), Reporter(), trust=trust))
+    except KeyboardInterrupt:  # caught here, because typer would end without a word
+        print("interrupted: everything finished is stored; the same command goes on.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     promotion = built.promotion
     if not promotion.is_new:
         print(f"unchanged, {promotion.reference}: {promotion.n_rows:,} rows, {built.n_generated:,} newly generated")

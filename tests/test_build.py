@@ -133,6 +133,20 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(built: 
         assert not list((other / "snapshots" / "d_seed").glob(".draft-*"))
 
 
+def test_an_interrupted_build_says_that_it_can_go_on(tmp_path: Path) -> None:
+    build = command("build", "d_seed", "--recipe", write_recipe(tmp_path))
+    process = subprocess.Popen(build, env=environment(tmp_path / "home"), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("gold check"):
+            break
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait() == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+
+
 def test_an_empty_dataset_is_not_promoted(tmp_path: Path) -> None:
     problems = tmp_path / "own.jsonl"
     problems.write_text('{"statement": "multiplication: 12 * 13. Give it.", "gold_answer": "157"}\n')

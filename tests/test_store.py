@@ -253,3 +253,16 @@ def test_write_atomically_keeps_the_old_file(tmp_path: Path) -> None:
 def test_chunks() -> None:
     assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(chunks([], 2)) == []
+
+
+def test_drafts_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(GOLD_CHECKS, [row(GOLD_CHECKS)])
+    left = [tmp_path / ".draft-1", store.folder(GOLD_CHECKS) / ".draft-2", tmp_path / "models" / ".draft-3"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "half.parquet").write_bytes(b"PAR1")
+    before = store.shards(GOLD_CHECKS)
+    store.tidy()
+    assert not any(folder.exists() for folder in left)
+    assert store.shards(GOLD_CHECKS) == before

@@ -8,6 +8,7 @@ loses nothing.
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ class Store:
     def shards(self, table: Table) -> list[Path]:
         """Whole shards, by name."""
         return sorted(self.folder(table).glob("[!.]*.parquet"))
+
+    def tidy(self) -> None:
+        """Remove the hidden drafts that killed writers left. Only for who holds the home's lock."""
+        for pattern in (".draft-*", "raw/*/.draft-*", "derived/*/.draft-*", "models/.draft-*"):
+            for draft in self.home.glob(pattern):
+                shutil.rmtree(draft, ignore_errors=True)
 
     def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as one shard. Rows must have exactly the table's columns.

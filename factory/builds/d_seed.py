@@ -64,6 +64,7 @@ async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool 
     engine = name_of_engine(recipe)
     with locked(home):
         store = Store(home)
+        store.tidy()
         async with Workbench(recipe, home, trust=trust) as bench:
             store.append(REJECTED_PROBLEMS, loaded.rejected)  # raw.rejected_problems
             items = [(item.benchmark, item.item, item.text) for item in benchmarks]

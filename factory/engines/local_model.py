@@ -142,7 +142,7 @@ def _converted(target: Path) -> Path:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".draft-"))
     try:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
