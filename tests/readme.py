@@ -1,10 +1,15 @@
-"""The README's commands, for the tests that run them."""
+"""The README's commands, and where this checkout lies."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```sh([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def others_may_enter(folder: Path) -> bool:
+    """Whether a user without rights can reach a folder: tests that become one need their code to be readable."""
+    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
 
 
 def blocks(*, run: bool) -> list[str]:

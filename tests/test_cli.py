@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.readme import ROOT, others_may_enter
 from tests.scripted_build import environment, factory, write_recipe
 
-ROOT = Path(__file__).parents[1]
 GOOD = '{"problem": "multiplication: 12 * 13. Give it.", "answer": "156"}\n'
 
 
@@ -138,6 +138,7 @@ factory.cli.main()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+@pytest.mark.skipif(not others_may_enter(ROOT), reason="the checkout lies in a folder that other users cannot enter")
 def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o755)

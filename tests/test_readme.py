@@ -44,6 +44,8 @@ def test_the_examples_of_replaced_values_are_accepted() -> None:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh clone of what is committed."""
     folder = tmp_path_factory.mktemp("clone") / "checkout"
+    for parent in (folder.parent, *folder.parents[1:3]):
+        parent.chmod(0o755)  # so that the tests that become another user run in it
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     return folder
 
