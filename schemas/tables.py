@@ -15,8 +15,6 @@ from schemas.vocabulary import (
     CheckOutcome,
     ContaminationMethod,
     Domain,
-    ExecStatus,
-    Origin,
     RejectReason,
     SandboxLevel,
     StopReason,
@@ -303,6 +301,3 @@ SNAPSHOT = Table(
         Column("recipe_id", STRING, "hash of the settings that determine rollouts"),
     ),
 )
-
-SEGMENT_ORIGINS = _words(Origin)
-EXEC_STATUSES = _words(ExecStatus)
