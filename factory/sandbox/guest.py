@@ -8,6 +8,7 @@ Not covered: what `view` and `pool` list.
 """
 
 import fcntl
+import gc
 import os
 import resource
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def start(setup: Setup, request: Request, place: int, descriptors: list[int], re
         report = _place(descriptors, setup.ruleset, report)
         _limit(setup, request)
         _confine(setup, place)
-        interpreter.reset()
+        gc.enable()
         os.write(report, CONFINED)
         os.close(report)
     except BaseException as error:

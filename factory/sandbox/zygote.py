@@ -21,7 +21,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from factory.sandbox import guest, kernel, seccomp, view
+from factory.sandbox import guest, interpreter, kernel, seccomp, view
 from factory.sandbox.wire import MESSAGE_BYTES, SOFT_LIMIT_S, Answer, Ask, Reply, Request, unpack_request
 
 _WARM_UP = """
@@ -87,6 +87,7 @@ def _confine(config: Config) -> guest.Setup:
     else:
         _die_with(config.supervisor_pid)
     sizes = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # /proc is out of sight soon
+    maps = open("/proc/self/maps")  # noqa: SIM115 - read when the libraries are there
     if config.level == "namespaces":
         view.build_root(libraries)
     kernel.no_new_privileges()
@@ -97,6 +98,8 @@ def _confine(config: Config) -> guest.Setup:
     if isolated:
         kernel.hide_from_ptrace()
     _load(config.preload)
+    with maps:
+        kernel.collapse(maps.read())
     change_user = isolated and os.geteuid() == 0 and _may(kernel.CAP_SETUID, kernel.CAP_SETGID)
     keep = 0
     if change_user and config.level == "landlock" and view.out_of_reach(libraries):
@@ -159,6 +162,7 @@ def _load(modules: list[str]) -> None:
             importlib.import_module(module)
     if "sympy" in sys.modules:
         exec(_WARM_UP, {"__name__": "warm_up"})  # noqa: S102 - our own text
+    interpreter.prepare()
     gc.collect()
     gc.freeze()
     gc.disable()  # guests turn it on again; a collection here would unshare pages
@@ -229,7 +233,7 @@ class _Server:
         report, report_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         started = time.monotonic()
         try:
-            pid = os.fork()
+            pid = kernel.fork()
         except OSError:
             os.close(report)
             os.close(report_end)
