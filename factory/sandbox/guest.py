@@ -38,11 +38,9 @@ _OPEN_FILES = 64
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the fork server prepared for all its children."""
+    """What was prepared for all children of a fork server."""
 
     level: str
-    slot: int
-    server_pid: int
     address_bytes: int
     """Address space and data of the warm interpreter: limits are counted on top."""
     data_bytes: int
@@ -52,6 +50,8 @@ class Setup:
     ruleset: int | None
     program: bytes | None
     """The seccomp program of a child, with a mark in the place of its pid. Null at level `none`."""
+    slot: int = 0
+    server_pid: int = 0
 
 
 def start(setup: Setup, request: Request, place: int, descriptors: list[int], report: int) -> NoReturn:
@@ -76,7 +76,7 @@ def start(setup: Setup, request: Request, place: int, descriptors: list[int], re
         os.write(report, f"{type(error).__name__}: {error}".encode()[:500])
         os._exit(1)
     try:
-        if request.ask is Ask.RUN:
+        if request.ask == Ask.RUN:
             interpreter.run_program(request.wall_s)
         interpreter.run_session()
     finally:
@@ -116,7 +116,7 @@ def _limit(setup: Setup, request: Request) -> None:
     cap(resource.RLIMIT_CORE, 0)
     cap(resource.RLIMIT_MEMLOCK, 0)
     cap(resource.RLIMIT_MSGQUEUE, 0)
-    if request.ask is Ask.RUN:  # a session's blocks are watched by the supervisor
+    if request.ask == Ask.RUN:  # a session's blocks are watched by the supervisor
         cap(resource.RLIMIT_CPU, ceil(request.cpu_s), ceil(request.cpu_s) + 1)
     # No hard limit on the stack: contest programs call setrlimit(RLIMIT_STACK, (n, -1)). The address space is capped.
     hard_stack = resource.getrlimit(resource.RLIMIT_STACK)[1]

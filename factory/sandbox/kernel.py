@@ -63,6 +63,11 @@ def _libc_in_python() -> ctypes.PyDLL:
     return ctypes.PyDLL(None)
 
 
+@functools.cache
+def _number(name: str) -> int:
+    return machine().numbers[name]
+
+
 def _check(result: int, what: str) -> int:
     if result < 0:
         code = ctypes.get_errno()
@@ -164,7 +169,7 @@ def drop_bounding_set() -> None:
 
 
 def _text(value: str | None) -> bytes | None:
-    return None if value is None else os.fsencode(value)
+    return None if value is None else value.encode()
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
@@ -184,7 +189,7 @@ def make_read_only(path: str) -> None:
 
 def pivot_root(new_root: str, old_root: str) -> None:
     """Make `new_root` the root and put the old one below it, then let go of the old one."""
-    _check(_libc().syscall(machine().numbers["pivot_root"], os.fsencode(new_root), os.fsencode(old_root)), "pivot_root")
+    _check(_libc().syscall(_number("pivot_root"), os.fsencode(new_root), os.fsencode(old_root)), "pivot_root")
     os.chdir("/")
     inside = "/" + os.path.relpath(old_root, new_root)
     _check(_libc().umount2(os.fsencode(inside), _MNT_DETACH), "umount2")
@@ -255,7 +260,7 @@ def install_filter(program: bytes, *, all_threads: bool = False) -> None:
     argument = _Program(len(program) // 8, ctypes.addressof(code))
     set_mode_filter, thread_sync = 1, 1
     flags = thread_sync if all_threads else 0
-    result = _libc().syscall(machine().numbers["seccomp"], set_mode_filter, flags, ctypes.byref(argument))
+    result = _libc().syscall(_number("seccomp"), set_mode_filter, flags, ctypes.byref(argument))
     if result > 0:  # the id of a thread that has a filter of its own
         raise OSError(f"seccomp: thread {result} cannot be brought under the same filter")
     _check(result, "seccomp")

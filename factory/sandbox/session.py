@@ -7,8 +7,9 @@ what a failed block changed before it failed is gone.
 import asyncio
 from collections.abc import Callable
 
+from factory.sandbox.launcher import Lost
 from factory.sandbox.results import lost
-from factory.sandbox.slot import Lost, Slot
+from factory.sandbox.slot import Slot
 from factory.sandbox.worker import Worker
 from schemas.protocols import ExecResult, Limits
 from schemas.vocabulary import ExecStatus

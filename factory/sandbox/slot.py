@@ -1,48 +1,24 @@
-"""The supervisor's side of one fork server: start it, give it jobs, notice when it dies or hangs, start it again.
-
-Starting happens on one thread that the pool keeps for it as long as the sandbox lives: the kernel's parent-death signal
-means the death of the thread that started a process. The event loop waits for nothing but sockets.
+"""The supervisor's side of one fork server: give it jobs, notice when it dies or hangs, get another one.
 
 Not covered: a job given to a server that dies is not repeated here; `pool` and `session` do that.
 """
 
 import asyncio
 import contextlib
-import json
 import os
+import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from factory.sandbox import view
+from factory.sandbox.launcher import Launcher, Lost, settle_once
 from factory.sandbox.wire import MESSAGE_BYTES, Answer, Ask, Reply, Request, unpack_reply
 from schemas.protocols import Limits
-from schemas.vocabulary import SandboxLevel
 
-START_S = 60.0
-"""For loading numpy and sympy on a busy machine."""
 GRACE_S = 10.0
 """How long after a job's own limit a silent fork server counts as hung."""
 _END_S = 2.0
-_BUFFER_BYTES = 1 << 20
-
-_ROOT = str(Path(__file__).parents[2])
-_PROGRAM = """
-import sys
-sys.path.insert(0, {root!r})
-from factory.sandbox.zygote import main
-del sys.path[0]
-main({descriptor})
-"""
-
-
-class Lost(Exception):
-    """The fork server died, hung, or could not set a guest up. Says nothing of the guest's code."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +37,9 @@ class Slot:
     """One fork server, and the jobs it has in hand."""
 
     index: int
-    level: SandboxLevel
-    preload: Sequence[str]
-    starter: Executor
+    launcher: Launcher
     n_starts: int = 0
-    _process: subprocess.Popen[bytes] | None = None
+    _pidfd: int = -1
     _control: socket.socket | None = None
     _jobs: dict[int, Job] = field(default_factory=dict)
     _last_job: int = 0
@@ -89,71 +63,16 @@ class Slot:
                 raise Lost("the sandbox was closed")
             if self._control is not None:
                 return
-            loop = asyncio.get_running_loop()
             await self._end_process()
-            process, control, complaints = await loop.run_in_executor(self.starter, self._start)
-            self._process = process
-            greeting = asyncio.ensure_future(asyncio.to_thread(self._greet, control, process))
+            starting = asyncio.ensure_future(self.launcher.fork_server(self.index))
             try:
-                await asyncio.shield(greeting)
-            except BaseException as error:
-                process.kill()
-                await asyncio.wait([greeting])  # its thread holds the socket until the killed server's end closes
-                control.close()
-                if not greeting.cancelled() and greeting.exception() is error and isinstance(error, Lost | OSError):
-                    said = os.pread(complaints, MESSAGE_BYTES, 0).decode("utf-8", "replace").strip()
-                    raise Lost("; ".join(filter(None, [str(error), said[-500:]]))) from None
+                control, self._pidfd = await asyncio.shield(starting)
+            except asyncio.CancelledError:  # who waited is gone; the zygote must not be left in mid-conversation
+                starting.add_done_callback(_throw_away)
                 raise
-            finally:
-                os.close(complaints)
             self.n_starts += 1
-            control.setblocking(False)
-            loop.add_reader(control, self._receive)
+            asyncio.get_running_loop().add_reader(control, self._receive)
             self._control = control
-
-    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket, int]:
-        """Start the server. Returns it, our end of its socket, and the file with what it prints to stderr."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        complaints = os.memfd_create("stderr")
-        with theirs:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-            try:
-                process = subprocess.Popen(
-                    [sys.executable, "-s", "-P", "-c", _PROGRAM.format(root=_ROOT, descriptor=theirs.fileno())],
-                    env=view.environment(self.level),
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=complaints,
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except BaseException:
-                ours.close()
-                os.close(complaints)
-                raise
-        return process, ours, complaints
-
-    def _greet(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
-        """Tell a new server what to be, and wait until it is warm. Blocks."""
-        config = {
-            "level": self.level.value,
-            "slot": self.index,
-            "preload": list(self.preload),
-            "supervisor_pid": os.getpid(),
-        }
-        control.settimeout(START_S)
-        control.send(json.dumps(config).encode())
-        try:
-            data = control.recv(MESSAGE_BYTES)
-        except TimeoutError:
-            raise Lost(f"the fork server was not ready within {START_S:.0f} s") from None
-        if not data:
-            raise Lost(f"the fork server ended with code {process.wait(_END_S)}")
-        reply = unpack_reply(data)
-        if reply.answer is not Answer.READY:
-            raise Lost(reply.text)
 
     async def begin(self, ask: Ask, limits: Limits, descriptors: Sequence[int]) -> Job:
         """Ask for a guest. The descriptors are stdin, stdout, stderr, code and, for a session, its socket.
@@ -211,7 +130,7 @@ class Slot:
 
     def _take(self, reply: Reply, descriptors: list[int]) -> None:
         job = self._jobs.get(reply.job)
-        if reply.answer is Answer.SPAWNED:
+        if reply.answer == Answer.SPAWNED:
             if job is None or job.spawned.done():
                 for descriptor in descriptors:
                     os.close(descriptor)
@@ -221,7 +140,7 @@ class Slot:
         self._jobs.pop(reply.job, None)
         if job is None:
             return
-        if reply.answer is Answer.EXITED:
+        if reply.answer == Answer.EXITED:
             _settle(job.exited, reply)
             _settle(job.spawned, Lost("the session ended before it began"))
         else:
@@ -235,36 +154,54 @@ class Slot:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
             self._control = None
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+        self._kill()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             _settle(job.exited, Lost(reason))
             _settle(job.spawned, Lost(reason))
 
+    def _kill(self) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
     async def aclose(self) -> None:
         """End the server for good, and wait until it and all its guests are gone."""
         self._closed = True
         async with self._starting:
-            if self._control is not None and self._process is not None:
+            if self._control is not None:
                 # Closing our end lets the server kill its guests, reap them and leave.
                 control, self._control = self._control, None
                 asyncio.get_running_loop().remove_reader(control)
                 control.close()
-                await asyncio.to_thread(_wait, self._process)
+                await _ended(self._pidfd, _END_S)
             self.give_up("the sandbox was closed")
             await self._end_process()
 
     async def _end_process(self) -> None:
-        if self._process is not None:
-            process, self._process = self._process, None
-            process.kill()
-            await asyncio.to_thread(process.wait)
+        if self._pidfd >= 0:
+            self._kill()
+            await _ended(self._pidfd, _END_S)
+            os.close(self._pidfd)
+            self._pidfd = -1
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_END_S)
+def _throw_away(starting: "asyncio.Future[tuple[socket.socket, int]]") -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        control, pidfd = starting.result()
+        control.close()  # the server then leaves by itself
+        os.close(pidfd)
+
+
+async def _ended(pidfd: int, seconds: float) -> None:
+    """Wait until a process is gone, but no longer than this."""
+    loop = asyncio.get_running_loop()
+    gone: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(pidfd, settle_once, gone)
+    try:
+        await asyncio.wait([gone], timeout=seconds)
+    finally:
+        loop.remove_reader(pidfd)
 
 
 def _settle(future: "asyncio.Future[Any]", value: object) -> None:

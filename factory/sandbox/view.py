@@ -76,12 +76,12 @@ def out_of_reach(paths: Sequence[str]) -> bool:
 
 
 def enter_namespaces() -> None:
-    """Leave the machine's processes, network, mounts and names behind. The next child is pid 1 of the new ones.
+    """Leave the machine's network, mounts and names behind. Processes follow when a fork server begins.
 
     Raises:
         OSError: the kernel refuses; the message starts with the call that failed.
     """
-    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
     if kernel.capabilities() >> kernel.CAP_SYS_ADMIN & 1:
         kernel.unshare(flags)
         return

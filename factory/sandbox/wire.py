@@ -1,5 +1,7 @@
 """The messages between the supervisor, the fork server and a guest's interpreter: fixed structs, nothing else.
 
+supervisor -> zygote        its `Config` as JSON, later `START` with the socket of a new fork server
+zygote -> supervisor        `Reply`: `READY` or `FAILED`, later `SPAWNED` with the pidfd of a fork server
 supervisor -> fork server   `Request` with descriptors (stdin, stdout, stderr, code and, for a session, a socket)
 fork server -> supervisor   `Reply`; the first one of a server is `READY` or `FAILED` with a text
 supervisor -> session       `BLOCK`
@@ -8,7 +10,7 @@ session -> supervisor       `RECORD`, 21 bytes. This one is written by a process
 """
 
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -28,7 +30,7 @@ class Answer(IntEnum):
 
     READY = 1
     SPAWNED = 2
-    """A session was forked; its pidfd comes along."""
+    """A session, or by the zygote a fork server, was forked; its pidfd comes along."""
     EXITED = 3
     """Nothing of it is left. Wait status and usage are the kernel's."""
     FAILED = 4
@@ -39,7 +41,8 @@ class Answer(IntEnum):
 class Request:
     """One job for the fork server."""
 
-    ask: Ask
+    ask: int
+    """An `Ask`. Left a number: making enum members would touch pages that every guest then copies."""
     job: int
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -48,14 +51,15 @@ class Request:
 
     def pack(self) -> bytes:
         """The message."""
-        return _REQUEST.pack(*astuple(self))
+        return _REQUEST.pack(self.ask, self.job, self.wall_s, self.cpu_s, self.memory_bytes, self.output_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """How a job stands."""
 
-    answer: Answer
+    answer: int
+    """An `Answer`."""
     job: int = 0
     wait_status: int = 0
     wall_s: float = 0.0
@@ -68,12 +72,15 @@ class Reply:
 
     def pack(self) -> bytes:
         """The message."""
-        return _REPLY.pack(*astuple(self)[:-1]) + self.text.encode()
+        numbers = (self.answer, self.job, self.wait_status, self.wall_s, self.cpu_s, self.max_rss_kb, self.base_rss_kb)
+        return _REPLY.pack(*numbers) + self.text.encode()
 
 
 _REQUEST = struct.Struct("<BQddQQ")
 _REPLY = struct.Struct("<BQiddQQ")
 
+START = struct.Struct("<I")
+"""Number of the slot."""
 BLOCK = struct.Struct("<16sQdI")
 """Nonce, bytes of code in the code file, wall seconds, number of the block, which is its seed."""
 RECORD = struct.Struct("<16sBi")
@@ -99,12 +106,10 @@ class Said(IntEnum):
 
 def unpack_request(data: bytes) -> Request:
     """Read a message of the supervisor."""
-    ask, *rest = _REQUEST.unpack(data)
-    return Request(Ask(ask), *rest)
+    return Request(*_REQUEST.unpack(data))
 
 
 def unpack_reply(data: bytes) -> Reply:
     """Read a message of the fork server."""
-    answer, job, wait_status, wall_s, cpu_s, max_rss_kb, base_rss_kb = _REPLY.unpack_from(data)
-    text = data[_REPLY.size :].decode("utf-8", "replace")
-    return Reply(Answer(answer), job, wait_status, wall_s, cpu_s, max_rss_kb, base_rss_kb, text)
+    fields = [*_REPLY.unpack_from(data), data[_REPLY.size :].decode("utf-8", "replace")]
+    return Reply(*fields)

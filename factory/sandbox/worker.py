@@ -17,16 +17,13 @@ import time
 from dataclasses import replace
 
 from factory.sandbox import slot as slots
+from factory.sandbox.launcher import Lost
+from factory.sandbox.processes import check_again_s, cpu_time_s, peak_rss_kb, pid_of
 from factory.sandbox.results import Streams, ended
-from factory.sandbox.slot import Job, Lost, Slot
+from factory.sandbox.slot import Job, Slot
 from factory.sandbox.wire import BLOCK, NO_NONCE, RECORD, SOFT_LIMIT_S, Ask, Said
 from schemas.protocols import ExecResult, Limits
 from schemas.vocabulary import ExecStatus
-
-_CPU_CHECK_S = 0.02
-_N_CPUS = os.cpu_count() or 1
-_SCHEDULER_CLOCK = 2
-"""Kind of a process's CPU clock: user and system time of all its threads, in nanoseconds."""
 
 
 class Worker:
@@ -64,7 +61,7 @@ class Worker:
         try:
             await slot.wait(job.spawned, slots.GRACE_S)
             worker._pidfd = job.spawned.result()
-            worker._pid = _pid_of(worker._pidfd)
+            worker._pid = pid_of(worker._pidfd)
             if await worker._listen(NO_NONCE, slots.GRACE_S) is None:
                 await slot.wait(job.exited, slots.GRACE_S)
                 job.exited.result()  # says why, if the sandbox knows
@@ -92,7 +89,7 @@ class Worker:
         self._streams.forget_output()  # what a thread printed after its block had ended belongs to no block
         size = self._streams.put_code(code)
         nonce = secrets.token_bytes(16)
-        cpu_before = _cpu_s(self._pid)
+        cpu_before = cpu_time_s(self._pid)
         started = time.monotonic()
         self._signal(signal.SIGCONT)
         with contextlib.suppress(OSError):  # a dead one does not read, and its end is found below
@@ -100,7 +97,7 @@ class Worker:
         said = await self._listen(nonce, limits.wall_s + SOFT_LIMIT_S, cpu_before + limits.cpu_s)
         wall_s = time.monotonic() - started
         self._signal(signal.SIGSTOP)
-        cpu_s = _cpu_s(self._pid) - cpu_before
+        cpu_s = cpu_time_s(self._pid) - cpu_before
         too_long = self._streams.too_long(limits)
         if said is not None and wall_s < limits.wall_s and cpu_s < limits.cpu_s and not too_long:
             kind, exit_code = said
@@ -108,7 +105,7 @@ class Worker:
             status = ExecStatus.OK if exit_code == 0 else ExecStatus.ERROR
             if kind == Said.OUT_OF_MEMORY:
                 status = ExecStatus.MEMORY
-            peak_kb = _peak_rss_kb(self._pid)
+            peak_kb = peak_rss_kb(self._pid)
             return ExecResult(status, exit_code, stdout, stderr, False, wall_s * 1000, cpu_s * 1000, peak_kb)
         self._signal(signal.SIGKILL)
         await self._slot.wait(self._job.exited, slots.GRACE_S)
@@ -149,11 +146,11 @@ class Worker:
 
         def check_cpu(limit_s: float) -> None:
             nonlocal timer
-            left_s = limit_s - _cpu_s(self._pid)
+            left_s = limit_s - cpu_time_s(self._pid)
             if left_s <= 0:
                 settle(None)
-            else:  # threads on all processors cannot use it up earlier
-                timer = loop.call_later(max(left_s / _N_CPUS, _CPU_CHECK_S), check_cpu, limit_s)
+            else:
+                timer = loop.call_later(check_again_s(left_s), check_cpu, limit_s)
 
         if cpu_s is not None:
             check_cpu(cpu_s)
@@ -189,28 +186,3 @@ class Worker:
             if self._pidfd >= 0:
                 os.close(self._pidfd)
                 self._pidfd = -1
-
-
-def _pid_of(pidfd: int) -> int:
-    """The process's id as this process sees it; the guest's own idea of it is another one."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as file:
-        for line in file:
-            if line.startswith("Pid:"):
-                return int(line.split()[1])
-    raise Lost("the kernel does not say which process a pidfd stands for")
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU time of a process, all threads, from its clock (clock_getcpuclockid(3)); 0 once it is gone."""
-    try:
-        return time.clock_gettime(~pid << 3 | _SCHEDULER_CLOCK)
-    except OSError:
-        return 0.0
-
-
-def _peak_rss_kb(pid: int) -> int:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0

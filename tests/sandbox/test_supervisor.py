@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from factory.sandbox import pool, slot
+from factory.sandbox.launcher import Lost
 from factory.sandbox.pool import Pool, open_sandbox
+from factory.sandbox.processes import pid_of
 from factory.sandbox.syscalls import MACHINES
 from schemas.errors import SandboxError
 from schemas.protocols import Limits
@@ -50,15 +52,15 @@ async def test_a_killed_or_stopped_fork_server_costs_no_result(sandbox: Pool, mo
 
 
 def server_pid(one: slot.Slot) -> int:
-    """In namespaces the supervisor's child only waits; the fork server is its child."""
-    assert one._process is not None
-    children = [pid for pid, parent in processes().items() if parent == one._process.pid]
-    return children[0] if one.level is SandboxLevel.NAMESPACES else one._process.pid
+    """In namespaces the zygote's child only waits; the fork server is its child."""
+    outer = pid_of(one._pidfd)
+    children = [pid for pid, parent in processes().items() if parent == outer]
+    return children[0] if one.launcher.level is SandboxLevel.NAMESPACES else outer
 
 
 async def test_a_server_that_always_dies_makes_a_run_lost(sandbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(self: slot.Slot, *_: object) -> slot.Job:
-        raise slot.Lost("nobody home")
+        raise Lost("nobody home")
 
     monkeypatch.setattr(slot.Slot, "begin", refuse)
     result = await sandbox.run("print(1)")
