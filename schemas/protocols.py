@@ -1,6 +1,6 @@
 """What the rooms ask of an engine and of a sandbox. Implementations live in `factory/`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,6 +100,19 @@ class ExecResult:
     wall_ms: float
     cpu_ms: float
     max_rss_kb: int
+    diverged: bool = False
+    """In a session: the interpreter had died and was rebuilt by running the earlier blocks again, and one of them
+    printed something else than the first time. What this block saw may not be what the earlier outputs say."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """One test of a program."""
+
+    __test__ = False  # not a class of tests for pytest
+
+    result: ExecResult
+    passed: bool
 
 
 class Session(Protocol):
@@ -109,7 +122,8 @@ class Session(Protocol):
         """Run one block. Its last expression is echoed, as in a notebook.
 
         After a block that killed the interpreter (time, memory, signal) the next call starts a fresh one and runs
-        the earlier successful blocks again.
+        the earlier successful blocks again, each with the seeds of its first time. If one of them prints something
+        else, the result says `diverged`.
         """
         ...
 
@@ -125,6 +139,36 @@ class Sandbox(Protocol):
 
     async def run(self, code: str, stdin: str = "", limits: Limits | None = None) -> ExecResult:
         """Run a program in a fresh interpreter. A failure of the code is a status; of the sandbox, `lost`."""
+        ...
+
+    async def run_tests(
+        self,
+        code: str,
+        inputs: Sequence[str],
+        *,
+        accept: Callable[[int, ExecResult], bool],
+        entry: str | None = None,
+        stop_early: bool = False,
+        limits: Limits | None = None,
+    ) -> list[TestRun]:
+        """Run one program on many inputs, in one process as long as all goes well.
+
+        A test that fails after others ran in the same process is run once more in a fresh one, and that counts: what an
+        earlier test left behind is never held against a program. The tests after a crash go on in a fresh process, too.
+
+        Args:
+            code: The program.
+            inputs: Stdin per test; with `entry` the JSON array of the arguments per call.
+            accept: Whether the result of the test with this index is right. Compares outside of the sandbox: expected
+                outputs never go in. Should be quick, and see to the status, too.
+            entry: The function to call, `name` or `Class.method` of a new instance. `stdout` is then what it returned,
+                as `factory.sandbox.canonical.canonical_json`, and `stderr` holds what it printed.
+            stop_early: Leave out what comes after the first test that fails.
+            limits: Of each test; memory of the process.
+
+        Returns:
+            One per input, in order; fewer with `stop_early`.
+        """
         ...
 
     async def session(self, limits: Limits | None = None) -> Session:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NoReturn
 
-from factory.sandbox import interpreter, kernel, seccomp, view
+from factory.sandbox import kernel, notebook, program, seccomp, view
 from factory.sandbox.wire import Ask, Request
 
 CONFINED = b"+"
@@ -77,8 +77,10 @@ def start(setup: Setup, request: Request, place: int, descriptors: list[int], re
         os._exit(1)
     try:
         if request.ask == Ask.RUN:
-            interpreter.run_program(request.wall_s)
-        interpreter.run_session()
+            program.run_program(request.wall_s)
+        if request.ask == Ask.SESSION:
+            notebook.run_session()
+        program.run_tests(calls=request.ask == Ask.CALLS)
     finally:
         os._exit(1)  # whatever the guest did to the code above, this process never becomes a fork server
 
@@ -116,7 +118,7 @@ def _limit(setup: Setup, request: Request) -> None:
     cap(resource.RLIMIT_CORE, 0)
     cap(resource.RLIMIT_MEMLOCK, 0)
     cap(resource.RLIMIT_MSGQUEUE, 0)
-    if request.ask == Ask.RUN:  # a session's blocks are watched by the supervisor
+    if request.ask == Ask.RUN:  # the supervisor watches blocks and tests
         cap(resource.RLIMIT_CPU, ceil(request.cpu_s), ceil(request.cpu_s) + 1)
     # No hard limit on the stack: contest programs call setrlimit(RLIMIT_STACK, (n, -1)). The address space is capped.
     hard_stack = resource.getrlimit(resource.RLIMIT_STACK)[1]

@@ -1,14 +1,12 @@
-"""The interpreter that a guest's code runs in: seeds, notebook echo, tracebacks, the loop of a session.
+"""The interpreter that a guest's code runs in: what it starts with, how code is executed, how exceptions are shown.
 
-Everything here shares its process with hostile code, which can rewrite it. That harms nobody else, because nothing that
-this process says is believed: not an exit code beyond its being one, and not a record beyond the end of its own block.
-
-A program that an uncaught MemoryError ends dies by `wire.MEMORY_SIGNAL`, so that the kernel tells it from an error.
+Everything here, in `program` and in `notebook` shares its process with hostile code, which can rewrite it. That harms
+nobody else, because nothing that this process says is believed: not an exit code beyond its being one, and not a record
+beyond the end of its own block.
 
 Not covered: unseeded generators (`numpy.random.default_rng()`, `secrets`) differ from run to run.
 """
 
-import ast
 import atexit
 import builtins
 import contextlib
@@ -17,25 +15,19 @@ import os
 import random
 import signal
 import sys
-import threading
 import traceback
 import types
-from typing import NoReturn
-
-from factory.sandbox.wire import BLOCK, MEMORY_SIGNAL, NO_NONCE, RECORD, Said
+from collections.abc import Callable
 
 CODE, SOCKET = 3, 4
 """Descriptors: the file with the code, and in a session the channel to the supervisor."""
-_PROGRAM_NAME = "<main>"
-_BLOCK_NAME = "<block {}>"
 _TRACEBACK_CHARS = 8_192
-
 
 _hidden: list[types.ModuleType] = []
 
 
 def prepare() -> None:
-    """In the fork server: a clean `__main__`, default signals and fixed seeds, as in a program that was just started.
+    """In the zygote: a clean `__main__`, default signals and fixed seeds, as in a program that was just started.
 
     Done before the fork, because whatever a child touches costs it a copied page.
     """
@@ -43,22 +35,29 @@ def prepare() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the kernel is to end an endless print
     ours = [name for name in sys.modules if name.partition(".")[0] in ("factory", "schemas")]
     _hidden.extend(sys.modules.pop(name) for name in ours)
+    sys.argv = ["main.py"]
+    new_main()
+    seed(0)
+
+
+def new_main() -> dict[str, object]:
+    """Put an empty `__main__` in place. Returns its namespace."""
     module = types.ModuleType("__main__")
     module.__builtins__ = builtins  # type: ignore[attr-defined]
     sys.modules["__main__"] = module
-    sys.argv = ["main.py"]
-    _seed(0)
+    return module.__dict__
 
 
-def _seed(seed: int) -> None:
-    random.seed(seed)
+def seed(number: int) -> None:
+    """Seed the generators that programs use without seeding them."""
+    random.seed(number)
     if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed)
+        sys.modules["numpy"].random.seed(number)
     if "sympy.core.random" in sys.modules:  # has a generator of its own
-        sys.modules["sympy.core.random"].seed(seed)
+        sys.modules["sympy.core.random"].seed(number)
 
 
-def _alarm(wall_s: float) -> None:
+def alarm(wall_s: float) -> None:
     """Interrupt the code a moment before it is killed, so that what it printed is not lost."""
 
     def interrupt(*_: object) -> None:
@@ -68,84 +67,36 @@ def _alarm(wall_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, wall_s)
 
 
-def _read_code(size: int) -> bytes:
-    return os.pread(CODE, size, 0)
+def read_code(size: int | None = None) -> bytes:
+    """The code that the supervisor put into the file, or its first `size` bytes."""
+    return os.pread(CODE, os.fstat(CODE).st_size if size is None else size, 0)
 
 
-def run_program(wall_s: float) -> NoReturn:
-    """Run to the end as `python main.py` would: threads joined, exit functions called, output flushed."""
-    code = _read_code(os.fstat(CODE).st_size)
-    os.close(CODE)
-    _alarm(wall_s)
-    namespace = sys.modules["__main__"].__dict__
-    exit_code, out_of_memory = _execute(code, _PROGRAM_NAME, namespace, {_PROGRAM_NAME}, echo=False)
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-    except BaseException:
-        exit_code = exit_code or 1
-    if out_of_memory:
-        os.kill(os.getpid(), MEMORY_SIGNAL)
-    os._exit(exit_code & 0xFF)
+def execute(code: bytes, name: str, names: set[str], run: Callable[[], None]) -> tuple[int, bool]:
+    """Call `run`, which runs this code under this file name.
 
+    Args:
+        code: Its lines appear in tracebacks.
+        name: Of a file that does not exist.
+        names: Those of all code whose frames tracebacks show.
+        run: May raise anything.
 
-def run_session() -> NoReturn:
-    """Answer blocks until the supervisor closes its end. Between two blocks the supervisor stops this process."""
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    namespace = sys.modules["__main__"].__dict__
-    names: set[str] = set()
-    os.write(SOCKET, RECORD.pack(NO_NONCE, Said.HELLO, 0))
-    while message := os.read(SOCKET, BLOCK.size):
-        nonce, size, wall_s, number = BLOCK.unpack(message)
-        name = _BLOCK_NAME.format(number)
-        names.add(name)
-        _seed(number)
-        _alarm(wall_s)
-        exit_code, out_of_memory = _execute(_read_code(size), name, namespace, names, echo=True)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        try:
-            sys.stdout.flush()
-        except BaseException:
-            exit_code = exit_code or 1
-        os.write(SOCKET, RECORD.pack(nonce, Said.OUT_OF_MEMORY if out_of_memory else Said.DONE, exit_code))
-    os._exit(0)
-
-
-def _execute(code: bytes, name: str, namespace: dict[str, object], names: set[str], *, echo: bool) -> tuple[int, bool]:
-    """Run code. Returns the exit code and whether an uncaught MemoryError ended it."""
+    Returns:
+        The exit code and whether an uncaught MemoryError ended it.
+    """
     lines = code.decode("utf-8", "replace").splitlines(keepends=True)
-    linecache.cache[name] = (len(code), None, lines, name)  # tracebacks show the source
+    linecache.cache[name] = (len(code), None, lines, name)
     try:
-        if echo:
-            _run_cell(code, name, namespace)
-        else:
-            exec(compile(code, name, "exec", dont_inherit=True), namespace)  # noqa: S102 - what a sandbox is for
+        run()
     except SystemExit as error:
         if error.code is None or isinstance(error.code, int):
-            return _exit_code(error.code or 0), False
+            return int(error.code or 0) & 0xFF, False  # as the shell sees it; False and True count as numbers
         _complain(str(error.code) + "\n")
         return 1, False
     except BaseException as error:
         _complain(_format(error, names))
         return 1, isinstance(error, MemoryError)
     return 0, False
-
-
-def _exit_code(code: int) -> int:
-    """As the shell sees it; False and True count as numbers."""
-    return int(code) & 0xFF
-
-
-def _run_cell(code: bytes, name: str, namespace: dict[str, object]) -> None:
-    """Run a block and echo its last expression, as a notebook does."""
-    tree = ast.parse(code, name)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, name, "exec", dont_inherit=True), namespace)  # noqa: S102
-    if isinstance(last, ast.Expr):
-        value = eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), namespace)  # noqa: S307
-        if value is not None:
-            sys.stdout.write(repr(value) + "\n")
 
 
 def _complain(text: str) -> None:

@@ -19,18 +19,20 @@ import asyncio
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from factory.sandbox import slot as slots
 from factory.sandbox.launcher import Launcher, Lost
 from factory.sandbox.results import Streams, ended, lost
-from factory.sandbox.session import ATTEMPTS, GuestSession
+from factory.sandbox.session import GuestSession
 from factory.sandbox.slot import Slot
 from factory.sandbox.syscalls import MACHINES
+from factory.sandbox.testing import ATTEMPTS, Tester
 from factory.sandbox.wire import Ask
 from schemas.errors import SandboxError
-from schemas.protocols import ExecResult, Limits, Sandbox
+from schemas.protocols import ExecResult, Limits, Sandbox, TestRun
 from schemas.vocabulary import ExecStatus, SandboxLevel
 
 PRELOAD = ("numpy", "numpy.random", "numpy.linalg", "sympy")
@@ -92,6 +94,26 @@ class Pool:
                 except (Lost, OSError) as error:  # out of descriptors or memory is a failure of ours, too
                     reason = str(error)
             return lost(reason)
+
+    async def run_tests(
+        self,
+        code: str,
+        inputs: Sequence[str],
+        *,
+        accept: Callable[[int, ExecResult], bool],
+        entry: str | None = None,
+        stop_early: bool = False,
+        limits: Limits | None = None,
+    ) -> list[TestRun]:
+        """See `schemas.protocols.Sandbox.run_tests`."""
+        runs: list[TestRun] = []
+        async with self._running, Tester(lambda: self._slot_for(code), code, entry, limits or self._limits) as tester:
+            for index, text in enumerate(inputs):
+                result, passed = await tester.test(text, partial(accept, index))
+                runs.append(TestRun(result, passed))
+                if stop_early and not passed:
+                    break
+        return runs
 
     async def session(self, limits: Limits | None = None) -> GuestSession:
         """See `schemas.protocols.Sandbox.session`. Waits while as many are open as the slots can hold."""

@@ -18,6 +18,8 @@ from factory.sandbox.wire import MEMORY_SIGNAL, Reply
 from schemas.protocols import ExecResult, Limits
 from schemas.vocabulary import ExecStatus
 
+CUT_MARKER = "\n[... output cut after {limit:,} bytes ...]\n"
+"""Stands at the end of an output that was longer than the limit."""
 _NEARLY_ALL = 0.9
 _CRASHES = (6, 7, 9, 11)
 """SIGABRT, SIGBUS, SIGKILL, SIGSEGV."""
@@ -34,8 +36,7 @@ class Streams:
             self.stdin = self._make("stdin")
             self.stdout = self._make("stdout")
             self.stderr = self._make("stderr")
-            write_all(self.stdin, _encode(stdin))
-            os.lseek(self.stdin, 0, os.SEEK_SET)
+            self.put_stdin(stdin)
         except BaseException:
             self.close()
             raise
@@ -55,11 +56,12 @@ class Streams:
 
     def put_code(self, code: str) -> int:
         """Replace the code. Returns its length in bytes."""
-        data = _encode(code)
-        os.ftruncate(self.code, 0)
-        os.lseek(self.code, 0, os.SEEK_SET)
-        write_all(self.code, data)
-        return len(data)
+        return _rewrite(self.code, code)
+
+    def put_stdin(self, text: str) -> None:
+        """Replace the input. The guest reads it from its beginning: both sides share the position in the file."""
+        _rewrite(self.stdin, text)
+        os.lseek(self.stdin, 0, os.SEEK_SET)
 
     def forget_output(self) -> None:
         """Empty both outputs, and start again at their beginning."""
@@ -81,6 +83,14 @@ class Streams:
             os.close(self._open.pop())
 
 
+def _rewrite(descriptor: int, text: str) -> int:
+    data = _encode(text)
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    write_all(descriptor, data)
+    return len(data)
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write to a file, in as many pieces as the kernel takes."""
     view = memoryview(data)
@@ -97,7 +107,8 @@ def _read(descriptor: int, limit: int) -> str:
     data = os.pread(descriptor, limit, 0)
     cut = os.fstat(descriptor).st_size > limit
     # A character that the limit cuts in half is left out, instead of being escaped.
-    return codecs.getincrementaldecoder("utf-8")("backslashreplace").decode(data, final=not cut)
+    text = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode(data, final=not cut)
+    return text + CUT_MARKER.format(limit=limit) if cut else text
 
 
 def exit_status(reply: Reply, limits: Limits, *, too_long: bool) -> ExecStatus:
@@ -133,6 +144,14 @@ def ended(reply: Reply, limits: Limits, streams: Streams) -> ExecResult:
         cpu_ms=reply.cpu_s * 1000,
         max_rss_kb=reply.max_rss_kb,
     )
+
+
+Outcome = tuple[ExecStatus, int, str, str]
+
+
+def outcome(result: ExecResult) -> Outcome:
+    """What must be the same when the same code is run again: everything but times and memory."""
+    return result.status, result.exit_code, result.stdout, result.stderr
 
 
 def lost(reason: str) -> ExecResult:

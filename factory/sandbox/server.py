@@ -36,7 +36,7 @@ class _Job:
     report: int
     started: float
     deadline: float
-    """When to kill it. A session's blocks are watched by the supervisor."""
+    """When to kill it. The supervisor watches blocks and tests."""
     cpu_limit_s: float
     look_at: float
     """When to look at its CPU clock, or to kill it."""
@@ -118,7 +118,7 @@ class _Server:
         job = _Job(request.job, place, pid, os.pidfd_open(pid), report, started, deadline, request.cpu_s, look_at)
         self._jobs[job.pidfd] = job
         self._poll.register(job.pidfd, select.POLLIN)
-        if request.ask == Ask.SESSION:
+        if request.ask != Ask.RUN:
             socket.send_fds(self._control, [Reply(Answer.SPAWNED, job.number).pack()], [job.pidfd])
 
     def _reap(self, job: _Job) -> None:

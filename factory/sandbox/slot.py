@@ -29,7 +29,7 @@ class Job:
     exited: asyncio.Future[Reply]
     """Its end, or `Lost`."""
     spawned: asyncio.Future[int]
-    """For a session: its pidfd, which the receiver closes."""
+    """Unless it is a single run: its pidfd, which the receiver closes."""
 
 
 @dataclass(slots=True, eq=False)

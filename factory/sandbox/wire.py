@@ -4,8 +4,8 @@ supervisor -> zygote        its `Config` as JSON, later `START` with the socket 
 zygote -> supervisor        `Reply`: `READY` or `FAILED`, later `SPAWNED` with the pidfd of a fork server
 supervisor -> fork server   `Request` with descriptors (stdin, stdout, stderr, code and, for a session, a socket)
 fork server -> supervisor   `Reply`; the first one of a server is `READY` or `FAILED` with a text
-supervisor -> session       `BLOCK`
-session -> supervisor       `RECORD`, 21 bytes. This one is written by a process that runs hostile code: it is compared
+supervisor -> interpreter   `BLOCK`: a block of a session, or one test of a program
+interpreter -> supervisor   `RECORD`, 21 bytes. This one is written by a process that runs hostile code: it is compared
                             with the nonce of the block, and a false one ends nothing but its own block early.
 """
 
@@ -21,7 +21,11 @@ class Ask(IntEnum):
     """Run a program in a fresh interpreter."""
     SESSION = 2
     """Start an interpreter that answers blocks."""
-    CANCEL = 3
+    TESTS = 3
+    """Start an interpreter that runs one program on many inputs."""
+    CALLS = 4
+    """Start an interpreter that calls one function with many arguments."""
+    CANCEL = 5
     """Kill one of them."""
 
 
@@ -82,7 +86,7 @@ _REPLY = struct.Struct("<BQiddQQ")
 START = struct.Struct("<I")
 """Number of the slot."""
 BLOCK = struct.Struct("<16sQdI")
-"""Nonce, bytes of code in the code file, wall seconds, number of the block, which is its seed."""
+"""Nonce, bytes of code in the code file, wall seconds, number of the block, which is its seed (0 for a test)."""
 RECORD = struct.Struct("<16sBi")
 """Nonce, kind (a `Said`), exit code."""
 
@@ -97,7 +101,7 @@ SOFT_LIMIT_S = 0.25
 
 
 class Said(IntEnum):
-    """Kinds of a session's record."""
+    """Kinds of an interpreter's record."""
 
     HELLO = 0
     DONE = 1

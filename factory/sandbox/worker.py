@@ -1,10 +1,10 @@
-"""One live interpreter of a session and the channel to it, watched by the kernel's own clocks.
+"""One live interpreter, of a session or of a program with many tests, watched by the kernel's own clocks.
 
-A block's `ok` or `error` is the word of the interpreter it ran in (its process goes on, so the kernel has nothing to
-say); everything that ends the process is told by the kernel. A block that runs into a limit ends the interpreter, even
-where it could go on, so that the state afterwards is always the same: that of the successful blocks.
+The `ok` or `error` of a block or test is the word of the interpreter it ran in (its process goes on, so the kernel has
+nothing to say); everything that ends the process is told by the kernel. One that runs into a limit ends the interpreter
+even where it could go on, so that what follows always starts from the same state.
 
-Not covered: starting again after the end. `session` does that.
+Not covered: starting again after the end. `session` and `testing` do that.
 """
 
 import asyncio
@@ -40,8 +40,14 @@ class Worker:
         self._busy = asyncio.Lock()
 
     @classmethod
-    async def start(cls, slot: Slot, limits: Limits) -> "Worker":
+    async def start(cls, slot: Slot, limits: Limits, ask: Ask = Ask.SESSION, program: str = "") -> "Worker":
         """Fork an interpreter.
+
+        Args:
+            slot: Where.
+            limits: Memory and output count from now on, time per block or test.
+            ask: `SESSION`, or `TESTS` or `CALLS` of one program.
+            program: Its code.
 
         Raises:
             Lost: it did not come up.
@@ -50,9 +56,10 @@ class Worker:
         ours.setblocking(False)
         streams = Streams()
         try:
+            streams.put_code(program)
             with theirs:
                 files = [streams.stdin, streams.stdout, streams.stderr, streams.code, theirs.fileno()]
-                job = await slot.begin(Ask.SESSION, limits, files)
+                job = await slot.begin(ask, limits, files)
         except BaseException:
             ours.close()
             streams.close()
@@ -65,7 +72,7 @@ class Worker:
             if await worker._listen(NO_NONCE, slots.GRACE_S) is None:
                 await slot.wait(job.exited, slots.GRACE_S)
                 job.exited.result()  # says why, if the sandbox knows
-                raise Lost("a session did not come up")
+                raise Lost("an interpreter did not come up")
         except BaseException:
             await worker.aclose()
             raise
@@ -76,18 +83,31 @@ class Worker:
         """It can take another block."""
         return not self._closed and not self._job.exited.done()
 
-    async def run(self, number: int, code: str, limits: Limits) -> ExecResult:
+    async def run_block(self, number: int, code: str, limits: Limits) -> ExecResult:
         """Run block `number`, which is also its seed. Afterwards the interpreter is frozen, or dead.
 
         Raises:
             Lost: the fork server failed meanwhile.
         """
         async with self._busy:
-            return await self._run(number, code, limits)
+            size = self._streams.put_code(code)
+            result = await self._run(number, size, limits)
+            # An interpreter that ends in the middle of a session has failed, whatever its exit code.
+            failed = result.status is ExecStatus.OK and not self.alive
+            return replace(result, status=ExecStatus.ERROR) if failed else result
 
-    async def _run(self, number: int, code: str, limits: Limits) -> ExecResult:
+    async def run_test(self, stdin: str, limits: Limits) -> ExecResult:
+        """Run the program on this input. Afterwards the interpreter is frozen, or dead.
+
+        Raises:
+            Lost: the fork server failed meanwhile.
+        """
+        async with self._busy:
+            self._streams.put_stdin(stdin)
+            return await self._run(0, 0, limits)
+
+    async def _run(self, number: int, size: int, limits: Limits) -> ExecResult:
         self._streams.forget_output()  # what a thread printed after its block had ended belongs to no block
-        size = self._streams.put_code(code)
         nonce = secrets.token_bytes(16)
         cpu_before = cpu_time_s(self._pid)
         started = time.monotonic()
@@ -110,9 +130,7 @@ class Worker:
         self._signal(signal.SIGKILL)
         await self._slot.wait(self._job.exited, slots.GRACE_S)
         end = self._job.exited.result()
-        result = ended(replace(end, wall_s=wall_s, cpu_s=end.cpu_s - cpu_before), limits, self._streams)
-        # An interpreter that ends in the middle of a block has failed, whatever its exit code.
-        return replace(result, status=ExecStatus.ERROR) if result.status is ExecStatus.OK else result
+        return ended(replace(end, wall_s=wall_s, cpu_s=end.cpu_s - cpu_before), limits, self._streams)
 
     async def _listen(self, nonce: bytes, seconds: float, cpu_s: float | None = None) -> tuple[int, int] | None:
         """Wait for the record with this nonce.

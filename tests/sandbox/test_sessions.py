@@ -94,3 +94,14 @@ async def test_sessions_do_not_see_each_other(sandbox: Pool) -> None:
         assert (await sessions[1].run("import os\nos.listdir('.')")).stdout == "[]\n"
         assert (await sandbox.run("import os\nprint(os.listdir('.'))")).stdout == "[]\n"
     await asyncio.gather(*(session.aclose() for session in sessions))
+
+
+async def test_a_rebuilt_session_says_when_a_block_printed_something_else(sandbox: Pool) -> None:
+    session = await sandbox.session()
+    assert (await session.run("import random\nrandom.random()")).status is ExecStatus.OK  # seeded: the same again
+    await session.run("import os\nos._exit(1)")
+    assert (await session.run("1")).diverged is False
+    await session.run("import time\ntime.time_ns()")
+    await session.run("import os\nos._exit(1)")
+    assert (await session.run("1")).diverged is True
+    await session.aclose()
