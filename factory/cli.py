@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from schemas.errors import FactoryError
+from schemas.protocols import Limits
+from schemas.vocabulary import SandboxLevel
 
 app = typer.Typer(
     help="A dataset factory for reasoning models that use Python (an open START).",
@@ -21,6 +23,7 @@ app.add_typer(build_app, name="build")
 
 Home = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: $FACTORY_HOME or warehouse/data.")]
 INTERRUPTED = 130
+LIMITS = Limits()
 
 
 def main() -> None:
@@ -87,6 +90,38 @@ def build_d_seed(
     folder, here = promotion.folder.absolute(), Path.cwd()
     print(f"content hash {promotion.content_hash}")
     print(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+@app.command("exec")
+def exec_(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A Python file; - reads the code from stdin.")],
+    stdin: Annotated[
+        Path | None, typer.Option(help="What the program reads. Default: stdin, unless that is a terminal.")
+    ] = None,
+    wall_s: Annotated[float, typer.Option(help="Seconds by the clock, for each execution.")] = LIMITS.wall_s,
+    cpu_s: Annotated[float, typer.Option(help="Seconds of processor time, for each execution.")] = LIMITS.cpu_s,
+    memory_mb: Annotated[int, typer.Option(help="Memory, beside what the interpreter needs.")] = LIMITS.memory_mb,
+    output_bytes: Annotated[int, typer.Option(help="Of stdout and of stderr.")] = LIMITS.output_bytes,
+    level: Annotated[SandboxLevel | None, typer.Option(help="This isolation, or none at all is run.")] = None,
+    session: Annotated[bool, typer.Option("--session", help="Run the files as blocks that share their state.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per execution.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--i-trust-this-code", help="Run it unisolated where the kernel refuses isolation.")
+    ] = False,
+) -> None:
+    """Run a Python file in the sandbox, as model-written code is run."""
+    import asyncio
+
+    try:
+        from factory.execute import Order, execute, limits
+
+        allowed = limits(wall_s, cpu_s, memory_mb, output_bytes)
+        order = Order(files, stdin, allowed, level, session, as_json, trust)
+        code = asyncio.run(execute(order))
+    except KeyboardInterrupt:
+        print("factory exec: interrupted; the program was killed.", file=sys.stderr)
+        code = INTERRUPTED
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 from schemas.vocabulary import ExecStatus, SandboxLevel
@@ -73,16 +74,31 @@ class Engine(Protocol):
         ...
 
 
+LARGEST_LIMITS = {"wall_s": 1e6, "cpu_s": 1e6, "memory_mb": 1 << 24, "output_bytes": 1 << 30}
+"""Eleven days, 16 TB, 1 GB: more is a typing error, and not every kernel can count it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one execution may use."""
+    """What one execution may use.
 
-    wall_s: float = 5.0
+    Raises:
+        ValueError: a limit is not above 0 or larger than `LARGEST_LIMITS`.
+    """
+
+    wall_s: float = 10.0
+    """More than `cpu_s`: on a busy machine a program waits for its turn."""
     cpu_s: float = 5.0
     memory_mb: int = 512
     """Beyond what the warm interpreter itself needs."""
     output_bytes: int = 64 * 1024
     """Of stdout and stderr each; more ends the execution with status `output`."""
+
+    def __post_init__(self) -> None:
+        for name, largest in LARGEST_LIMITS.items():
+            value = getattr(self, name)
+            if not (isfinite(value) and 0 < value <= largest):
+                raise ValueError(f"{name} is {value}; it must be above 0 and at most {largest:,.0f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +138,7 @@ class Session(Protocol):
         """Run one block. Its last expression is echoed, as in a notebook.
 
         After a block that killed the interpreter (time, memory, signal) the next call starts a fresh one and runs
-        the earlier successful blocks again, each with the seeds of its first time. If one of them prints something
-        else, the result says `diverged`.
+        the earlier blocks again. If one of them prints something else, the result says `diverged`.
         """
         ...
 

@@ -82,6 +82,8 @@ class ToolCall(Record):
     status: ExecStatus
     wall_ms: float = Field(ge=0)
     output_truncated: bool
+    diverged: bool = False
+    """The interpreter was rebuilt before it, and an earlier block then printed something else than the first time."""
 
 
 class Trajectory(Record):

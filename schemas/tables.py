@@ -81,7 +81,7 @@ _CALL_FIELDS = [
     pa.field("status", STRING),
     pa.field("output_truncated", BOOL),
 ]
-TOOL_CALL = pa.struct([*_CALL_FIELDS, pa.field("wall_ms", FLOAT)])
+TOOL_CALL = pa.struct([*_CALL_FIELDS, pa.field("wall_ms", FLOAT), pa.field("diverged", BOOL)])
 PUBLISHED_TOOL_CALL = pa.struct(_CALL_FIELDS)
 MESSAGE = pa.struct([pa.field("role", STRING), pa.field("content", STRING)])
 

@@ -151,6 +151,7 @@ async def _call(draft: Draft, engine: Engine, session: Session, code: str, shown
             status=result.status,
             wall_ms=round(result.wall_ms, 3),
             output_truncated=result.output_truncated or was_cut,
+            diverged=result.diverged,
         )
     )
     text = ("" if draft.segments[-1].text.endswith("\n") else "\n") + output_block(shown)

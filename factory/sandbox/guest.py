@@ -118,6 +118,7 @@ def _limit(setup: Setup, request: Request) -> None:
     cap(resource.RLIMIT_CORE, 0)
     cap(resource.RLIMIT_MEMLOCK, 0)
     cap(resource.RLIMIT_MSGQUEUE, 0)
+    cap(resource.RLIMIT_SIGPENDING, 0)  # queued ones are counted for the user; a signal that kills needs no queue
     if request.ask == Ask.RUN:  # the supervisor watches blocks and tests
         cap(resource.RLIMIT_CPU, ceil(request.cpu_s), ceil(request.cpu_s) + 1)
     # No hard limit on the stack: contest programs call setrlimit(RLIMIT_STACK, (n, -1)). The address space is capped.

@@ -10,6 +10,7 @@ Not covered: unseeded generators (`numpy.random.default_rng()`, `secrets`) diffe
 import atexit
 import builtins
 import contextlib
+import gc
 import linecache
 import os
 import random
@@ -19,9 +20,15 @@ import traceback
 import types
 from collections.abc import Callable
 
+from factory.sandbox import shims
+
 CODE, SOCKET = 3, 4
 """Descriptors: the file with the code, and in a session the channel to the supervisor."""
 _TRACEBACK_CHARS = 8_192
+
+_FILE = "main.py"
+_LIBRARIES = "<python>"
+"""Stands in tracebacks for the folders that Python is installed in: they belong to this machine, not to the code."""
 
 _hidden: list[types.ModuleType] = []
 
@@ -35,7 +42,8 @@ def prepare() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the kernel is to end an endless print
     ours = [name for name in sys.modules if name.partition(".")[0] in ("factory", "schemas")]
     _hidden.extend(sys.modules.pop(name) for name in ours)
-    sys.argv = ["main.py"]
+    sys.argv = [_FILE]
+    shims.install()
     new_main()
     seed(0)
 
@@ -43,7 +51,7 @@ def prepare() -> None:
 def new_main() -> dict[str, object]:
     """Put an empty `__main__` in place. Returns its namespace."""
     module = types.ModuleType("__main__")
-    module.__builtins__ = builtins  # type: ignore[attr-defined]
+    module.__dict__.update(__builtins__=builtins, __file__=_FILE)
     sys.modules["__main__"] = module
     return module.__dict__
 
@@ -70,6 +78,24 @@ def alarm(wall_s: float) -> None:
 def read_code(size: int | None = None) -> bytes:
     """The code that the supervisor put into the file, or its first `size` bytes."""
     return os.pread(CODE, os.fstat(CODE).st_size if size is None else size, 0)
+
+
+def flush() -> None:
+    """Write out what the code printed. Raises what its own replacements of the streams raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def let_go(namespace: dict[str, object]) -> None:
+    """Flush, drop what a program holds, and flush again: its files, finalizers and generators may still print."""
+    flush()
+    for name in namespace:  # as Python does at its end: the names stay, and finalizers find None
+        if name != "__builtins__":
+            namespace[name] = None
+    gc.collect()
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    flush()
 
 
 def execute(code: bytes, name: str, names: set[str], run: Callable[[], None]) -> tuple[int, bool]:
@@ -116,6 +142,8 @@ def _format(error: BaseException, names: set[str]) -> str:
         report = traceback.TracebackException.from_exception(error)
         _keep_frames(report, names)
         text = "".join(report.format())
+        for folder in (sys.prefix, sys.base_prefix):
+            text = text.replace(folder, _LIBRARIES)
     except BaseException:
         return f"{type(error).__name__}: <the exception cannot be printed>\n"
     half = _TRACEBACK_CHARS // 2

@@ -38,7 +38,8 @@ _CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)  # version 3, this process
 _SYS_MOUNT_SETATTR, _SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_ADD, _SYS_LANDLOCK_RESTRICT = 442, 444, 445, 446
 
 _MADV_COLLAPSE = 25
-_HUGE_PAGE = 2 << 20
+_LARGEST_HUGE_PAGE = 32 << 20
+"""An aarch64 kernel with pages of 64 KB has huge ones of 512 MB, which no interpreter fills."""
 
 ADDR_NO_RANDOMIZE = 0x0040000
 
@@ -119,21 +120,31 @@ def no_new_privileges() -> None:
 # ---- memory
 
 
-def collapse(maps: str) -> None:
+def huge_page_bytes() -> int:
+    """Size of a huge page of ordinary memory; 0 where there are none, or none of a size that makes sense here."""
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") as file:
+            size = int(file.read())
+    except (OSError, ValueError):
+        return 0
+    return size if size <= _LARGEST_HUGE_PAGE else 0
+
+
+def collapse(maps: str, huge: int) -> None:
     """Put this process's memory on huge pages, wherever a whole one fits: a fork then copies, and an exit frees, less.
 
     Args:
         maps: The text of its /proc/self/maps.
+        huge: `huge_page_bytes()`.
     """
-    for line in maps.splitlines():
+    for line in maps.splitlines() if huge else ():
         addresses, access, _, _, inode, *_ = line.split()
         if access != "rw-p" or inode != "0":
             continue
         start, end = (int(address, 16) for address in addresses.split("-"))
-        start = -(-start // _HUGE_PAGE) * _HUGE_PAGE
-        for address in range(start, end - _HUGE_PAGE + 1, _HUGE_PAGE):
-            # Refused for untouched memory, by kernels before 6.1 and where there are no huge pages: nothing is lost.
-            _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE_PAGE), _MADV_COLLAPSE)
+        for address in range(-(-start // huge) * huge, end - huge + 1, huge):
+            # Refused for untouched memory and by kernels before 6.1: nothing is lost.
+            _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(huge), _MADV_COLLAPSE)
 
 
 # ---- capabilities

@@ -235,6 +235,8 @@ async def _try(level: SandboxLevel) -> str | None:
         return f"{platform.system()} has neither namespaces nor Landlock; use Linux, or a Linux virtual machine"
     if platform.machine() not in MACHINES and level is not SandboxLevel.NONE:
         return f"no system call table for {platform.machine()} yet (there is one for {', '.join(MACHINES)})"
+    if sys.maxsize < 1 << 32:
+        return "this Python is a 32 bit program; the filters of system calls are for 64 bit ones"
     pool = Pool(level, 1, Limits(), ())
     try:
         await pool.start()

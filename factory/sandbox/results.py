@@ -118,7 +118,7 @@ def exit_status(reply: Reply, limits: Limits, *, too_long: bool) -> ExecStatus:
         return ExecStatus.OUTPUT
     if reply.wall_s >= limits.wall_s:
         return ExecStatus.TIMEOUT
-    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and reply.cpu_s >= limits.cpu_s):
+    if code == -signal.SIGXCPU or reply.cpu_s >= limits.cpu_s:
         return ExecStatus.CPU
     if code == -MEMORY_SIGNAL:
         return ExecStatus.MEMORY
@@ -146,14 +146,6 @@ def ended(reply: Reply, limits: Limits, streams: Streams) -> ExecResult:
     )
 
 
-Outcome = tuple[ExecStatus, int, str, str]
-
-
-def outcome(result: ExecResult) -> Outcome:
-    """What must be the same when the same code is run again: everything but times and memory."""
-    return result.status, result.exit_code, result.stdout, result.stderr
-
-
 def lost(reason: str) -> ExecResult:
     """The sandbox failed; `stderr` says how, and nothing is known of the code."""
     return ExecResult(ExecStatus.LOST, -1, "", f"sandbox: {reason}\n", False, 0.0, 0.0, 0)
@@ -165,6 +157,9 @@ def error_type(stderr: str) -> str | None:
     For data only, never for a verdict: the guest can print what it likes.
     """
     _, found, last = stderr.rpartition("Traceback (most recent call last):\n")
-    # Frames and source are indented; a message may have lines of its own after the first.
-    matches = (_EXCEPTION_LINE.match(line) for line in last.splitlines())
-    return next((match[1] for match in matches if match), None) if found else None
+    # Frames and source are indented; a message may have lines of its own after the first. A syntax error comes without
+    # the header, because no frame was running: there the last line that looks like an exception counts.
+    names = [match[1] for match in map(_EXCEPTION_LINE.match, last.splitlines()) if match]
+    if found:
+        return names[0] if names else None
+    return next((name for name in reversed(names) if name[0].isupper()), None)

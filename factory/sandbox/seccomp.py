@@ -30,8 +30,9 @@ _CLONE_NEW_ANY = 0x7E020080
 CLONE_NEWNS = 0x00020000
 
 _AF_UNIX = 1
-_FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1032)
-"""Duplicate, flags, locks, pipe size. No owner, lease, notify or seal."""
+_FCNTL = (0, 1, 2, 3, 4, 5, 1030, 1032)
+"""Duplicate, flags, look at a lock, pipe size. No owner, lease, notify or seal."""
+_FCNTL_LOCKS = (6, 7)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """isatty, window size, bytes waiting, non-blocking, close-on-exec."""
 _PRCTL = (15, 16, 0x53564D41)
@@ -39,13 +40,30 @@ _PRCTL = (15, 16, 0x53564D41)
 _WRITING_OPEN = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000 | 0o20000000
 """O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND, __O_TMPFILE."""
 
+_MSG_OOB = 1
+_SOCKET_OPTIONS = (3, 4, 38, 39)
+"""Type, error, protocol, domain. Others tell of the process at the other end."""
+_MAP_HUGETLB = 0x40000
+"""Would take from a pool that the host keeps for others."""
+_MADVISE_REFUSED = (12, 100, 101)
+"""Merging with equal pages of others, which timing can tell; poisoning."""
+
 PID_MARK = 0x7ABCDEF1
 """Stands in a program for the process's own id, which is known only after the fork."""
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Allow when the argument is one of the values."""
+    """Go on when the argument is one of the values; answer 0 for those of `pretend`, without doing anything."""
+
+    argument: int
+    values: tuple[int, ...]
+    pretend: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """Go on when the argument is none of the values."""
 
     argument: int
     values: tuple[int, ...]
@@ -53,7 +71,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Allow when the argument has none of `never` and, if any is given, at least one of `need`."""
+    """Go on when the argument has none of `never` and, if any is given, at least one of `need`."""
 
     argument: int
     never: int
@@ -61,13 +79,15 @@ class Bits:
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
-    """Always fail with this errno."""
+class Answer:
+    """Always answer with this errno; 0 says that it was done, and does nothing."""
 
     code: int
 
 
-Check = OneOf | Bits | Refuse
+Condition = OneOf | NoneOf | Bits
+Check = Answer | Condition | tuple[Condition, ...]
+"""What a call's arguments must be. All conditions of a tuple must hold."""
 
 
 class _Assembler:
@@ -93,28 +113,49 @@ class _Assembler:
             return
         jump = len(self._code)
         self._emit(_EQUAL, self._machine.numbers[name])
-        if isinstance(check, Refuse):
+        if isinstance(check, Answer):
             self._emit(_RETURN, _ERRNO | check.code)
         else:
-            low = _ARGS + 8 * check.argument
-            self._emit(_LOAD, low + 4)
-            self._emit(_EQUAL, 0, 1, 0)
-            self._emit(_RETURN, _REFUSE)
-            self._emit(_LOAD, low)
-            if isinstance(check, OneOf):
-                for value in check.values:
+            for condition in check if isinstance(check, tuple) else (check,):
+                self._condition(condition)
+            self._emit(_RETURN, _ALLOW)
+        self._aim(jump, if_false=len(self._code))
+
+    def _condition(self, condition: Condition) -> None:
+        """Refuse, or go on behind it."""
+        low = _ARGS + 8 * condition.argument
+        self._emit(_LOAD, low + 4)
+        self._emit(_EQUAL, 0, 1, 0)
+        self._emit(_RETURN, _REFUSE)
+        self._emit(_LOAD, low)
+        match condition:
+            case OneOf(_, values, pretend):
+                for value in pretend:
                     self._emit(_EQUAL, value, 0, 1)
-                    self._emit(_RETURN, _ALLOW)
+                    self._emit(_RETURN, _ERRNO)
+                jumps = range(len(self._code), len(self._code) + len(values))
+                for value in values:
+                    self._emit(_EQUAL, value)
                 self._emit(_RETURN, _REFUSE)
-            else:
-                self._emit(_ANY_BIT, check.never, 0, 1)
-                self._emit(_RETURN, _REFUSE)
-                if check.need:
-                    self._emit(_ANY_BIT, check.need, 1, 0)
+                for jump in jumps:
+                    self._aim(jump, if_true=len(self._code))
+            case NoneOf(_, values):
+                for value in values:
+                    self._emit(_EQUAL, value, 0, 1)
                     self._emit(_RETURN, _REFUSE)
-                self._emit(_RETURN, _ALLOW)
-        operation, if_true, _, value = self._code[jump]
-        self._code[jump] = (operation, if_true, len(self._code) - jump - 1, value)
+            case Bits(_, never, need):
+                self._emit(_ANY_BIT, never, 0, 1)
+                self._emit(_RETURN, _REFUSE)
+                if need:
+                    self._emit(_ANY_BIT, need, 1, 0)
+                    self._emit(_RETURN, _REFUSE)
+
+    def _aim(self, jump: int, *, if_true: int | None = None, if_false: int | None = None) -> None:
+        """Set where a jump goes to."""
+        operation, true, false, value = self._code[jump]
+        true = true if if_true is None else if_true - jump - 1
+        false = false if if_false is None else if_false - jump - 1
+        self._code[jump] = (operation, true, false, value)
 
     def numbers(self, numbers: Iterable[int], answer: int) -> None:
         """Give one answer for these calls, neighbours joined into ranges."""
@@ -145,11 +186,23 @@ def _allow_list(names: frozenset[str], checks: dict[str, Check]) -> bytes:
 
 
 _SHARED: dict[str, Check] = {
-    "clone3": Refuse(errno.ENOSYS),  # its flags are behind a pointer; the C library then falls back to clone
+    "clone3": Answer(errno.ENOSYS),  # its flags are behind a pointer; the C library then falls back to clone
     "ioctl": OneOf(1, _IOCTL),
-    "fcntl": OneOf(1, _FCNTL),
-    "sendto": OneOf(4, (0,)),  # no address: only over a pair of sockets that the process made itself
+    # A lock would be seen by other guests, and could keep the host from writing a file that it shares with us.
+    "fcntl": OneOf(1, _FCNTL, pretend=_FCNTL_LOCKS),
+    # No address: only over a pair of sockets that the process made itself. Out-of-band data is a little-used path.
+    "sendto": (OneOf(4, (0,)), Bits(3, never=_MSG_OOB)),
+    "recvfrom": Bits(3, never=_MSG_OOB),
     "socketpair": OneOf(0, (_AF_UNIX,)),
+    "getsockopt": OneOf(2, _SOCKET_OPTIONS),
+    "getsid": OneOf(0, (0,)),
+    "getpgid": OneOf(0, (0,)),
+    "mmap": Bits(3, never=_MAP_HUGETLB),
+    "madvise": NoneOf(2, _MADVISE_REFUSED),
+    # Advice and promises about files: a guest has nothing that must reach a disk, and the host's disk is not its own.
+    "fsync": Answer(0),
+    "fdatasync": Answer(0),
+    "fadvise64": Answer(0),
 }
 _OWN_PROCESS: dict[str, Check] = {
     "clone": Bits(0, never=_CLONE_NEW_ANY, need=CLONE_THREAD),
@@ -157,6 +210,10 @@ _OWN_PROCESS: dict[str, Check] = {
     "tgkill": OneOf(0, (PID_MARK,)),
     "prctl": OneOf(0, _PRCTL),
     "prlimit64": OneOf(0, (0, PID_MARK)),
+    # The clocks of other processes are the negative ones.
+    "clock_gettime": Bits(0, never=1 << 31),
+    "clock_getres": Bits(0, never=1 << 31),
+    "clock_nanosleep": Bits(0, never=1 << 31),
 }
 
 

@@ -1,9 +1,9 @@
 """A stateful interpreter: one live guest per session, frozen between blocks, rebuilt by replay when it dies.
 
-Replay runs the successful blocks again, with the seeds of their first time, and compares what they print; from a
-difference on, every result of the session says `diverged`.
+Replay runs all blocks again that left the interpreter alive, those that raised included, and compares what they print;
+from a difference on, every result of the session says `diverged`.
 
-Not covered: what a failed block changed before it failed is gone.
+Not covered: what the block that killed the interpreter changed before is gone.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from factory.sandbox.launcher import Lost
-from factory.sandbox.results import Outcome, lost, outcome
+from factory.sandbox.reproduce import same_outcome
+from factory.sandbox.results import lost
 from factory.sandbox.slot import Slot
 from factory.sandbox.testing import ATTEMPTS
 from factory.sandbox.worker import Worker
 from schemas.protocols import ExecResult, Limits
-from schemas.vocabulary import ExecStatus
 
 
 class GuestSession:
@@ -35,7 +35,7 @@ class GuestSession:
         self._on_close = on_close
         self._worker: Worker | None = None
         self._n_blocks = 0
-        self._successes: dict[int, tuple[str, Outcome]] = {}
+        self._blocks: dict[int, tuple[str, ExecResult]] = {}
         self._diverged = False
         self._one_at_a_time = asyncio.Lock()
         self._closed = False
@@ -75,26 +75,26 @@ class GuestSession:
                 else:
                     if self._closed:
                         break
-                    if not worker.alive:
+                    if worker.alive:
+                        self._blocks[self._n_blocks] = (code, result)
+                    else:
                         await self._drop()
-                    if result.status is ExecStatus.OK:
-                        self._successes[self._n_blocks] = (code, outcome(result))
                     return replace(result, diverged=self._diverged)
             return lost(reason)
 
     async def _revive(self) -> Worker:
-        """The live worker, or a new one that has run the earlier successful blocks."""
+        """The live worker, or a new one that has run the earlier blocks."""
         if self._worker is not None and self._worker.alive:
             return self._worker
         await self._drop()
         worker = self._worker = await Worker.start(self._choose_slot(), self._limits)
         # A block that just made it within its time must not fail now because the machine is busier.
         patient = replace(self._limits, wall_s=2 * self._limits.wall_s, cpu_s=2 * self._limits.cpu_s)
-        for number, (code, first) in self._successes.items():
+        for number, (code, first) in self._blocks.items():
             result = await worker.run_block(number, code, patient)
             if not worker.alive:
                 raise Lost(f"block {number} ended as '{result.status}' when it was run again")
-            self._diverged |= outcome(result) != first
+            self._diverged |= not same_outcome(first, result)
         return worker
 
     async def _drop(self) -> None:

@@ -4,10 +4,11 @@
 in bytes and in files. `landlock`: the same paths are readable where they are, and nothing is writable.
 
 Not covered: at level `landlock`, `stat` and `readlink` answer for every path, so names, sizes and dates of the
-host's files can be found out by guessing; their contents and the listing of folders cannot.
+host's files can be found out by guessing; their contents and the listing of folders cannot. The host's name is seen.
 """
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -19,7 +20,8 @@ _NEW_ROOT = "/sys"
 """Mounted over in a private namespace only. A folder that always exists and holds nothing that is bound into the
 view, so no temporary folder is made that could stay behind."""
 _DEVICES = ("null", "zero", "random", "urandom")
-_SYSTEM = ("/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
+_SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store", "/usr/share/zoneinfo", "/etc/ld.so.cache")
+_HOST_NAME = "sandbox"
 _INSIDE_UID = 1000
 
 
@@ -39,12 +41,15 @@ def environment(level: str) -> dict[str, str]:
     fixed |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
     if level == "namespaces":
         fixed |= {"HOME": WORK_FOLDER, "TMPDIR": WORK_FOLDER}
+    else:
+        fixed |= {"MPLCONFIGDIR": "/tmp"}  # noqa: S108 - it only must exist, or matplotlib cannot be imported
     return fixed
 
 
 def library_paths() -> list[str]:
     """What Python and its extension modules load from. None lies below another, none is the whole of / or a home."""
-    paths = [*_SYSTEM, f"{sys.base_prefix}/lib", f"{sys.exec_prefix}/lib", f"{sys.prefix}/lib"]
+    prefixes = {sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix}
+    paths = [*_SYSTEM, *(f"{prefix}/{name}" for prefix in prefixes for name in ("lib", sys.platlibdir))]
     paths += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
     kept: list[str] = []
     for path in sorted({os.path.normpath(path) for path in paths if os.path.isabs(path)}):
@@ -84,6 +89,7 @@ def enter_namespaces() -> None:
     flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
     if kernel.capabilities() >> kernel.CAP_SYS_ADMIN & 1:
         kernel.unshare(flags)
+        socket.sethostname(_HOST_NAME)
         return
     uid, gid = os.getuid(), os.getgid()
     kernel.unshare(flags | kernel.CLONE_NEWUSER)
@@ -94,6 +100,7 @@ def enter_namespaces() -> None:
     ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+    socket.sethostname(_HOST_NAME)
 
 
 def build_root(libraries: Sequence[str]) -> None:

@@ -85,8 +85,8 @@ _REPLY = struct.Struct("<BQiddQQ")
 
 START = struct.Struct("<I")
 """Number of the slot."""
-BLOCK = struct.Struct("<16sQdI")
-"""Nonce, bytes of code in the code file, wall seconds, number of the block, which is its seed (0 for a test)."""
+BLOCK = struct.Struct("<16sQdIQ")
+"""Nonce, bytes of code in the code file, wall seconds, number of the block (0 for a test), bytes of output."""
 RECORD = struct.Struct("<16sBi")
 """Nonce, kind (a `Said`), exit code."""
 

@@ -84,7 +84,7 @@ class Worker:
         return not self._closed and not self._job.exited.done()
 
     async def run_block(self, number: int, code: str, limits: Limits) -> ExecResult:
-        """Run block `number`, which is also its seed. Afterwards the interpreter is frozen, or dead.
+        """Run a block; tracebacks show its number. Afterwards the interpreter is frozen, or dead.
 
         Raises:
             Lost: the fork server failed meanwhile.
@@ -113,7 +113,7 @@ class Worker:
         started = time.monotonic()
         self._signal(signal.SIGCONT)
         with contextlib.suppress(OSError):  # a dead one does not read, and its end is found below
-            self._channel.send(BLOCK.pack(nonce, size, limits.wall_s, number))
+            self._channel.send(BLOCK.pack(nonce, size, limits.wall_s, number, limits.output_bytes))
         said = await self._listen(nonce, limits.wall_s + SOFT_LIMIT_S, cpu_before + limits.cpu_s)
         wall_s = time.monotonic() - started
         self._signal(signal.SIGSTOP)

@@ -89,6 +89,7 @@ def _confine(config: Config) -> Setup:
         view.enter_namespaces()
     sizes = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # /proc is out of sight soon
     maps = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
+    huge = kernel.huge_page_bytes()
     if config.level == "namespaces":
         view.build_root(libraries)
     kernel.no_new_privileges()
@@ -100,7 +101,7 @@ def _confine(config: Config) -> Setup:
         kernel.hide_from_ptrace()
     _load(config.preload)
     with open(maps) as file:
-        kernel.collapse(file.read())
+        kernel.collapse(file.read(), huge)
     change_user = isolated and os.geteuid() == 0 and _may(kernel.CAP_SETUID, kernel.CAP_SETGID)
     keep = 0
     if change_user and config.level == "landlock" and view.out_of_reach(libraries):

@@ -105,6 +105,8 @@ async def test_cpu_time_and_memory_are_measured(sandbox: Pool) -> None:
         ("import os; os.kill(os.getpid(), 19)", SHORT, ExecStatus.TIMEOUT, -9),
         ("import atexit, time; atexit.register(time.sleep, 60)", SHORT, ExecStatus.TIMEOUT, None),
         ("while True: pass", Limits(wall_s=5, cpu_s=1), ExecStatus.CPU, -signal.SIGXCPU),
+        ("while True: pass", Limits(cpu_s=0.2), ExecStatus.CPU, -9),
+        ("import time\nwhile time.process_time() < 0.4: pass", Limits(cpu_s=0.3), ExecStatus.CPU, None),
         ("x = 'a' * (1 << 30)", Limits(), ExecStatus.MEMORY, None),
         ("x = []\nwhile True: x.append(bytearray(1 << 20))", Limits(memory_mb=128), ExecStatus.MEMORY, None),
         ("while True: print('x' * 1000)", Limits(), ExecStatus.OUTPUT, None),
@@ -129,6 +131,18 @@ async def test_output_is_kept_up_to_the_limit(sandbox: Pool) -> None:
     assert (cut.status, cut.stdout, cut.output_truncated) == (ExecStatus.OUTPUT, marked, True)
     whole = await sandbox.run("print('x' * 1000)", limits=Limits(output_bytes=1001))
     assert (whole.status, len(whole.stdout), whole.output_truncated) == (ExecStatus.OK, 1001, False)
+
+
+async def test_what_a_program_leaves_in_buffers_is_flushed(sandbox: Pool) -> None:
+    result = await sandbox.run("import sys\nf = open(1, 'w', closefd=False)\nf.write('a')\nsys.stderr.write('b')")
+    assert (result.stdout, result.stderr) == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["wall_s", "cpu_s", "memory_mb", "output_bytes"])
+@pytest.mark.parametrize("value", [0, -1, 1 << 63, float("nan"), float("inf")])
+async def test_limits_that_make_no_sense_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} is .* above 0 and at most"):
+        Limits(**{name: value})  # type: ignore[arg-type]
 
 
 async def test_what_was_printed_before_a_timeout_is_kept(sandbox: Pool) -> None:
@@ -170,6 +184,7 @@ async def test_evil_exceptions_are_errors(sandbox: Pool, code: str) -> None:
         ("Traceback (most recent call last):\nValueError: no\n", "ValueError"),
         ("Traceback (most recent call last):\nsympy.core.sympify.SympifyError: a\nb\n", "SympifyError"),
         ("Traceback (most recent call last):\n  File\nKeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("  File \"<main>\", line 1\n    x = (\n        ^\nSyntaxError: '(' was never closed\n", "SyntaxError"),
         ("", None),
         ("warning: nothing\n", None),
     ],

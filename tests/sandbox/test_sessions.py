@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from factory.sandbox.pool import Pool
+from factory.sandbox.reproduce import reproduce
 from schemas.protocols import Limits
 from schemas.vocabulary import ExecStatus, SandboxLevel
 from tests.sandbox.tools import SLACK_MS
@@ -17,12 +18,14 @@ async def test_a_session_keeps_state_and_echoes_the_last_expression(sandbox: Poo
     assert (await session.run("import sympy\nx = sympy.symbols('x')")).stdout == ""
     assert (await session.run("e = (x + 1)**2\nprint('e')\nsympy.expand(e)")).stdout == "e\nx**2 + 2*x + 1\n"
     assert (await session.run("e; None")).stdout == ""
+    assert (await session.run("e;  # quiet")).stdout == ""
     failed = await session.run("def f():\n    return 1 / 0\nprint('kept')\nf()")
     assert (failed.status, failed.stdout, failed.exit_code) == (ExecStatus.ERROR, "kept\n", 1)
     assert failed.stderr.startswith("Traceback")
-    assert '<block 4>", line 2' in failed.stderr
+    assert '<block 5>", line 2' in failed.stderr
     assert (await session.run("f")).stdout.startswith("<function f")
     assert (await session.run("raise SystemExit(3)")).exit_code == 3
+    assert (await session.run("import sys\nsys.stderr.write('warned')")).stderr == "warned"
     assert (await session.run("input()")).status is ExecStatus.ERROR  # there is no stdin
     await session.aclose()
     assert (await session.run("1")).status is ExecStatus.LOST
@@ -42,7 +45,7 @@ async def test_a_session_keeps_state_and_echoes_the_last_expression(sandbox: Poo
         ("'x' * (32 << 20)", ExecStatus.OUTPUT),
     ],
 )
-async def test_a_dead_interpreter_is_rebuilt_from_its_successful_blocks(
+async def test_a_dead_interpreter_is_rebuilt_from_the_blocks_that_it_survived(
     sandbox: Pool, killer: str, status: ExecStatus
 ) -> None:
     session = await sandbox.session(Limits(wall_s=1, memory_mb=1024))
@@ -51,8 +54,8 @@ async def test_a_dead_interpreter_is_rebuilt_from_its_successful_blocks(
     killed = await session.run(killer)
     assert killed.status is status, killed
     assert killed.wall_ms < 1_000 + SLACK_MS
-    assert (await session.run("n += 1\nn")).stdout == "2\n"
-    assert (await session.run("n")).stdout == "2\n"
+    assert (await session.run("n += 1\nn")).stdout == "101\n"
+    assert (await session.run("n")).stdout == "101\n"
     await session.aclose()
 
 
@@ -64,7 +67,17 @@ async def test_a_block_that_runs_out_of_memory_or_cpu(sandbox: Pool) -> None:
     spent = await session.run("while True: pass")
     assert spent.status is ExecStatus.CPU
     assert 290 < spent.cpu_ms < 600
-    assert (await session.run("n")).stdout == "1\n"
+    assert (await session.run("n")).stdout == "5\n"
+    await session.aclose()
+
+
+async def test_a_long_echo_loses_its_middle_and_costs_no_state(sandbox: Pool) -> None:
+    session = await sandbox.session()
+    echo = await session.run("numbers = list(range(100_000))\nnumbers")
+    assert (echo.status, echo.stdout[:9]) == (ExecStatus.OK, "[0, 1, 2,")
+    assert " characters left out ...]\n" in echo.stdout
+    assert len(echo.stdout) < 64 * 1024
+    assert (await session.run("len(numbers)")).stdout == "100000\n"
     await session.aclose()
 
 
@@ -105,3 +118,17 @@ async def test_a_rebuilt_session_says_when_a_block_printed_something_else(sandbo
     await session.run("import os\nos._exit(1)")
     assert (await session.run("1")).diverged is True
     await session.aclose()
+
+
+async def test_running_again_finds_what_is_not_deterministic(sandbox: Pool) -> None:
+    steady = [
+        "import random, numpy\nx = random.random()",
+        "{'b', 'a'}, x, numpy.random.rand()",
+        "1 / 0",
+        "print(hash('x'))",
+    ]
+    assert await reproduce(sandbox, steady) == []
+    restless = ["import time, secrets\nn = 1", "secrets.token_hex()", "n", "time.perf_counter_ns()"]
+    assert [one.block for one in await reproduce(sandbox, restless)] == [1, 3]
+    recorded = [await sandbox.run("print(1)")]
+    assert [one.block for one in await reproduce(sandbox, ["print(2)"], recorded)] == [0]
