@@ -31,6 +31,7 @@ from factory.sandbox.slot import Slot
 from factory.sandbox.syscalls import MACHINES
 from factory.sandbox.testing import ATTEMPTS, Tester
 from factory.sandbox.wire import Ask
+from factory.sandbox.worker import Worker
 from schemas.errors import SandboxError
 from schemas.protocols import ExecResult, Limits, Sandbox, TestRun
 from schemas.vocabulary import ExecStatus, SandboxLevel
@@ -70,6 +71,7 @@ class Pool:
         self._running = asyncio.Semaphore(n_slots)
         self._room = asyncio.Semaphore(n_slots * SESSIONS_PER_SLOT)
         self._sessions: set[GuestSession] = set()
+        self._burials: set[asyncio.Future[None]] = set()
         self._closed = False
 
     async def start(self) -> None:
@@ -107,18 +109,20 @@ class Pool:
     ) -> list[TestRun]:
         """See `schemas.protocols.Sandbox.run_tests`."""
         runs: list[TestRun] = []
-        async with self._running, Tester(lambda: self._slot_for(code), code, entry, limits or self._limits) as tester:
-            for index, text in enumerate(inputs):
-                result, passed = await tester.test(text, partial(accept, index))
-                runs.append(TestRun(result, passed))
-                if stop_early and not passed:
-                    break
+        tester = Tester(lambda: self._slot_for(code), self._bury, code, entry, limits or self._limits)
+        async with self._running:
+            with tester:
+                for index, text in enumerate(inputs):
+                    result, passed = await tester.test(text, partial(accept, index))
+                    runs.append(TestRun(result, passed))
+                    if stop_early and not passed:
+                        break
         return runs
 
     async def session(self, limits: Limits | None = None) -> GuestSession:
         """See `schemas.protocols.Sandbox.session`. Waits while as many are open as the slots can hold."""
         await self._room.acquire()
-        session = GuestSession(self._least_busy, self._running, limits or self._limits, self._forget)
+        session = GuestSession(self._least_busy, self._running, limits or self._limits, self._bury, self._forget)
         self._sessions.add(session)
         try:
             if self._closed:
@@ -130,6 +134,13 @@ class Pool:
                 raise SandboxError(f"No interpreter could be started, {ATTEMPTS} times in a row: {error}.") from None
             raise
         return session
+
+    def _bury(self, worker: Worker) -> None:
+        """Kill an interpreter. What the kernel has to clear away holds nobody up; `aclose` waits for it."""
+        worker.kill()
+        burial = asyncio.ensure_future(worker.aclose())
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
 
     def _forget(self, session: GuestSession) -> None:
         self._sessions.discard(session)
@@ -151,6 +162,7 @@ class Pool:
         self._closed = True
         for session in list(self._sessions):
             await session.aclose()
+        await asyncio.gather(*self._burials)
         await asyncio.gather(*(slot.aclose() for slot in self._all_slots()))
         await asyncio.gather(*(launcher.aclose() for launcher in self._launchers))
         await asyncio.to_thread(self._starter.shutdown)

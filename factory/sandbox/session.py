@@ -27,11 +27,13 @@ class GuestSession:
         choose_slot: Callable[[], Slot],
         running: asyncio.Semaphore,
         limits: Limits,
+        bury: Callable[[Worker], None],
         on_close: Callable[["GuestSession"], None],
     ) -> None:
         self._choose_slot = choose_slot
         self._running = running
         self._limits = limits
+        self._bury = bury
         self._on_close = on_close
         self._worker: Worker | None = None
         self._n_blocks = 0
@@ -68,9 +70,9 @@ class GuestSession:
                     result = await worker.run_block(self._n_blocks, code, self._limits)
                 except (Lost, OSError) as error:
                     reason = str(error)
-                    await self._drop()
+                    self._drop()
                 except BaseException:  # cancelled in mid-block: its state is nobody's
-                    await self._drop()
+                    self._drop()
                     raise
                 else:
                     if self._closed:
@@ -78,7 +80,7 @@ class GuestSession:
                     if worker.alive:
                         self._blocks[self._n_blocks] = (code, result)
                     else:
-                        await self._drop()
+                        self._drop()
                     return replace(result, diverged=self._diverged)
             return lost(reason)
 
@@ -86,7 +88,7 @@ class GuestSession:
         """The live worker, or a new one that has run the earlier blocks."""
         if self._worker is not None and self._worker.alive:
             return self._worker
-        await self._drop()
+        self._drop()
         worker = self._worker = await Worker.start(self._choose_slot(), self._limits)
         # A block that just made it within its time must not fail now because the machine is busier.
         patient = replace(self._limits, wall_s=2 * self._limits.wall_s, cpu_s=2 * self._limits.cpu_s)
@@ -97,16 +99,14 @@ class GuestSession:
             self._diverged |= not same_outcome(first, result)
         return worker
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         if self._worker is not None:
             worker, self._worker = self._worker, None
-            await worker.aclose()
+            self._bury(worker)
 
     async def aclose(self) -> None:
-        """End the interpreter. Never raises."""
+        """End the interpreter: not one line of it runs after this. Never raises."""
         if not self._closed:
             self._closed = True
-            try:
-                await self._drop()
-            finally:
-                self._on_close(self)
+            self._drop()
+            self._on_close(self)

@@ -20,22 +20,30 @@ ATTEMPTS = 3
 
 
 class Tester:
-    """Runs one program on one input after the other. Use it in an `async with` block."""
+    """Runs one program on one input after the other. Use it in a `with` block."""
 
-    def __init__(self, choose_slot: Callable[[], Slot], code: str, entry: str | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        choose_slot: Callable[[], Slot],
+        bury: Callable[[Worker], None],
+        code: str,
+        entry: str | None,
+        limits: Limits,
+    ) -> None:
         self._choose_slot = choose_slot
+        self._bury = bury
         self._code = code
         self._entry = entry
         self._limits = limits
         self._worker: Worker | None = None
 
-    async def __aenter__(self) -> "Tester":
+    def __enter__(self) -> "Tester":
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._drop()
+        self._drop()
 
     async def test(self, text: str, accept: Callable[[ExecResult], bool]) -> tuple[ExecResult, bool]:
         """The result of one test, and whether it is right."""
@@ -43,11 +51,11 @@ class Tester:
         result = await self._run(text)
         passed = accept(result)
         if not passed and not was_first:
-            await self._drop()
+            self._drop()
             result = await self._run(text)
             passed = accept(result)
         if not passed:
-            await self._drop()
+            self._drop()
         return result, passed
 
     async def _run(self, text: str) -> ExecResult:
@@ -62,14 +70,14 @@ class Tester:
                 result = await self._worker.run_test(text, self._limits)
             except (Lost, OSError) as error:
                 reason = str(error)
-                await self._drop()
+                self._drop()
             else:
                 if not self._worker.alive:
-                    await self._drop()
+                    self._drop()
                 return result
         return lost(reason)
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         if self._worker is not None:
             worker, self._worker = self._worker, None
-            await worker.aclose()
+            self._bury(worker)

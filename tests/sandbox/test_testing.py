@@ -1,5 +1,6 @@
 """Many tests of one program: one process while all goes well, a fresh one after a failure, comparison outside."""
 
+import asyncio
 import json
 import os
 
@@ -126,6 +127,7 @@ async def test_one_process_for_all_tests_and_none_left(sandbox: Pool) -> None:
     code = "import sys\nseen = sys.modules.setdefault('seen', [])\nseen.append(1)\nprint(len(seen))"
     runs = await sandbox.run_tests(code, [""] * 5, accept=lambda index, result: True)
     assert [run.result.stdout for run in runs] == [f"{n}\n" for n in range(1, 6)]
+    await asyncio.gather(*sandbox._burials)
     assert descendants(os.getpid()) == before
 
 
