@@ -27,7 +27,7 @@ CODE, SOCKET = 3, 4
 _TRACEBACK_CHARS = 8_192
 
 _FILE = "main.py"
-_LIBRARIES = "<python>"
+_LIBRARIES = "/python"
 """Stands in tracebacks for the folders that Python is installed in: they belong to this machine, not to the code."""
 
 _hidden: list[types.ModuleType] = []
@@ -83,7 +83,7 @@ def read_code(size: int | None = None) -> bytes:
 def flush() -> None:
     """Write out what the code printed. Raises what its own replacements of the streams raise."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
+        if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
 
 

@@ -107,6 +107,11 @@ def hide_from_ptrace() -> None:
     _prctl(_PR_SET_DUMPABLE, 0, "prctl DUMPABLE")
 
 
+def show_to_ptrace() -> None:
+    """Take `hide_from_ptrace` back, for a moment in which this process must write to its own files in /proc."""
+    _prctl(_PR_SET_DUMPABLE, 1, "prctl DUMPABLE")
+
+
 def personality(flags: int) -> int:
     """Set the execution domain; 0xffffffff only asks. Returns the one before."""
     return _check(_libc().personality(ctypes.c_ulong(flags)), "personality")

@@ -1,6 +1,5 @@
 """What the kernel says of another process: its id, its CPU time, its memory, whether it is stopped."""
 
-import contextlib
 import os
 import time
 
@@ -24,13 +23,14 @@ def check_again_s(left_s: float) -> float:
     return max(left_s / N_CPUS, CHECK_S)
 
 
-def peak_rss_kb(pid: int) -> int:
-    """Largest resident memory so far; 0 once it is gone."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0
+def peak_rss_kb_and_threads(pid: int) -> tuple[int, int]:
+    """Largest resident memory so far, and threads; zeros once it is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["VmHWM"].split()[0]), int(fields["Threads"])
+    except (OSError, KeyError):  # a process that is just dying has no memory any more
+        return 0, 0
 
 
 def is_stopped_or_gone(pid: int) -> bool:

@@ -104,11 +104,12 @@ def _encode(text: str) -> bytes:
 
 
 def _read(descriptor: int, limit: int) -> str:
-    data = os.pread(descriptor, limit, 0)
     cut = os.fstat(descriptor).st_size > limit
+    marker = CUT_MARKER.format(limit=limit) if cut else ""
+    shown = max(limit - len(marker), limit // 2)  # the marker counts, unless the limit is hardly longer than it
     # A character that the limit cuts in half is left out, instead of being escaped.
-    text = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode(data, final=not cut)
-    return text + CUT_MARKER.format(limit=limit) if cut else text
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    return decoder.decode(os.pread(descriptor, shown, 0), final=not cut) + marker
 
 
 def exit_status(reply: Reply, limits: Limits, *, too_long: bool) -> ExecStatus:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from factory.sandbox.syscalls import CHECKER, GUEST, ZYGOTE_ONLY, Machine, machine
 
 # Classic BPF operations.
-_LOAD, _EQUAL, _GREATER_EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x06
+_LOAD, _EQUAL, _GREATER_EQUAL, _GREATER, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x54, 0x06
 _ALLOW = 0x7FFF0000
 _KILL_PROCESS = 0x80000000
 _ERRNO = 0x00050000
@@ -24,7 +24,9 @@ _REFUSE = _ERRNO | errno.EPERM
 # Offsets in struct seccomp_data.
 _NUMBER, _ARCH, _ARGS = 0, 4, 16
 
-CLONE_THREAD = 0x00010000
+_CLONE_THREAD_ALL = 0x00010F00
+"""CLONE_VM, FS, FILES, SIGHAND, THREAD: a thread as the C library makes it. One with descriptors of its own would
+multiply what a guest may open."""
 _CLONE_NEW_ANY = 0x7E020080
 """All CLONE_NEW* flags, the time namespace included."""
 CLONE_NEWNS = 0x00020000
@@ -47,6 +49,9 @@ _MAP_HUGETLB = 0x40000
 """Would take from a pool that the host keeps for others."""
 _MADVISE_REFUSED = (12, 100, 101)
 """Merging with equal pages of others, which timing can tell; poisoning."""
+
+_SIGCONT = 18
+_CLOSE_RANGE_CLOEXEC = 4
 
 PID_MARK = 0x7ABCDEF1
 """Stands in a program for the process's own id, which is known only after the fork."""
@@ -71,7 +76,7 @@ class NoneOf:
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Go on when the argument has none of `never` and, if any is given, at least one of `need`."""
+    """Go on when the argument has none of `never` and all of `need`."""
 
     argument: int
     never: int
@@ -147,7 +152,8 @@ class _Assembler:
                 self._emit(_ANY_BIT, never, 0, 1)
                 self._emit(_RETURN, _REFUSE)
                 if need:
-                    self._emit(_ANY_BIT, need, 1, 0)
+                    self._emit(_AND, need)
+                    self._emit(_EQUAL, need, 1, 0)
                     self._emit(_RETURN, _REFUSE)
 
     def _aim(self, jump: int, *, if_true: int | None = None, if_false: int | None = None) -> None:
@@ -199,15 +205,17 @@ _SHARED: dict[str, Check] = {
     "getpgid": OneOf(0, (0,)),
     "mmap": Bits(3, never=_MAP_HUGETLB),
     "madvise": NoneOf(2, _MADVISE_REFUSED),
+    "close_range": OneOf(2, (0, _CLOSE_RANGE_CLOEXEC)),  # not UNSHARE: as with clone
     # Advice and promises about files: a guest has nothing that must reach a disk, and the host's disk is not its own.
     "fsync": Answer(0),
     "fdatasync": Answer(0),
     "fadvise64": Answer(0),
 }
 _OWN_PROCESS: dict[str, Check] = {
-    "clone": Bits(0, never=_CLONE_NEW_ANY, need=CLONE_THREAD),
-    "kill": OneOf(0, (PID_MARK,)),
-    "tgkill": OneOf(0, (PID_MARK,)),
+    "clone": Bits(0, never=_CLONE_NEW_ANY, need=_CLONE_THREAD_ALL),
+    # A SIGCONT to oneself would undo the SIGSTOP that freezes a session between its blocks.
+    "kill": (OneOf(0, (PID_MARK,)), NoneOf(1, (_SIGCONT,))),
+    "tgkill": (OneOf(0, (PID_MARK,)), NoneOf(2, (_SIGCONT,))),
     "prctl": OneOf(0, _PRCTL),
     "prlimit64": OneOf(0, (0, PID_MARK)),
     # The clocks of other processes are the negative ones.

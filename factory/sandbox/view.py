@@ -91,6 +91,28 @@ def enter_namespaces() -> None:
         kernel.unshare(flags)
         socket.sethostname(_HOST_NAME)
         return
+    _enter_user_namespace(flags, os.open("/proc", os.O_PATH | os.O_CLOEXEC))
+    socket.sethostname(_HOST_NAME)
+
+
+def enter_process_namespace(proc: int) -> None:
+    """Leave the processes of the zygote behind: the next child is pid 1 of a namespace of its own.
+
+    An ordinary user's fork server gets a user namespace as well, so that its guests have a count of threads of their
+    own. Under root each guest has a user of its own.
+
+    Args:
+        proc: /proc, opened before it went out of sight.
+    """
+    if kernel.capabilities() >> kernel.CAP_SETUID & 1 and os.geteuid() == 0:
+        kernel.unshare(kernel.CLONE_NEWPID)
+        return
+    kernel.show_to_ptrace()  # or the files below would belong to root
+    _enter_user_namespace(kernel.CLONE_NEWPID, proc)
+    kernel.hide_from_ptrace()
+
+
+def _enter_user_namespace(flags: int, proc: int) -> None:
     uid, gid = os.getuid(), os.getgid()
     kernel.unshare(flags | kernel.CLONE_NEWUSER)
     for name, text in (
@@ -98,9 +120,9 @@ def enter_namespaces() -> None:
         ("uid_map", f"{_INSIDE_UID} {uid} 1"),
         ("gid_map", f"{_INSIDE_UID} {gid} 1"),
     ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
-    socket.sethostname(_HOST_NAME)
+        descriptor = os.open(f"self/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+        os.write(descriptor, text.encode())
+        os.close(descriptor)
 
 
 def build_root(libraries: Sequence[str]) -> None:

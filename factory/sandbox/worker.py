@@ -18,12 +18,16 @@ from dataclasses import replace
 
 from factory.sandbox import slot as slots
 from factory.sandbox.launcher import Lost
-from factory.sandbox.processes import check_again_s, cpu_time_s, peak_rss_kb, pid_of
+from factory.sandbox.processes import check_again_s, cpu_time_s, peak_rss_kb_and_threads, pid_of
 from factory.sandbox.results import Streams, ended
 from factory.sandbox.slot import Job, Slot
 from factory.sandbox.wire import BLOCK, NO_NONCE, RECORD, SOFT_LIMIT_S, Ask, Said
 from schemas.protocols import ExecResult, Limits
 from schemas.vocabulary import ExecStatus
+
+_KINDS = frozenset(Said)
+_MOST_THREADS = 64
+"""Of a frozen session. Where guests share a user they share its limit of threads, so nobody may sit on many."""
 
 
 class Worker:
@@ -83,18 +87,18 @@ class Worker:
         """It can take another block."""
         return not self._closed and not self._job.exited.done()
 
-    async def run_block(self, number: int, code: str, limits: Limits) -> ExecResult:
+    async def run_block(self, number: int, code: str, limits: Limits) -> tuple[ExecResult, bool]:
         """Run a block; tracebacks show its number. Afterwards the interpreter is frozen, or dead.
+
+        Returns:
+            The result, and whether the interpreter survived the block. It may have died since, of something else.
 
         Raises:
             Lost: the fork server failed meanwhile.
         """
         async with self._busy:
             size = self._streams.put_code(code)
-            result = await self._run(number, size, limits)
-            # An interpreter that ends in the middle of a session has failed, whatever its exit code.
-            failed = result.status is ExecStatus.OK and not self.alive
-            return replace(result, status=ExecStatus.ERROR) if failed else result
+            return await self._run(number, size, limits)
 
     async def run_test(self, stdin: str, limits: Limits) -> ExecResult:
         """Run the program on this input. Afterwards the interpreter is frozen, or dead.
@@ -104,9 +108,10 @@ class Worker:
         """
         async with self._busy:
             self._streams.put_stdin(stdin)
-            return await self._run(0, 0, limits)
+            result, _ = await self._run(0, 0, limits)
+            return result
 
-    async def _run(self, number: int, size: int, limits: Limits) -> ExecResult:
+    async def _run(self, number: int, size: int, limits: Limits) -> tuple[ExecResult, bool]:
         self._streams.forget_output()  # what a thread printed after its block had ended belongs to no block
         nonce = secrets.token_bytes(16)
         cpu_before = cpu_time_s(self._pid)
@@ -125,12 +130,16 @@ class Worker:
             status = ExecStatus.OK if exit_code == 0 else ExecStatus.ERROR
             if kind == Said.OUT_OF_MEMORY:
                 status = ExecStatus.MEMORY
-            peak_kb = peak_rss_kb(self._pid)
-            return ExecResult(status, exit_code, stdout, stderr, False, wall_s * 1000, cpu_s * 1000, peak_kb)
-        self._signal(signal.SIGKILL)
+            peak_kb, n_threads = peak_rss_kb_and_threads(self._pid)
+            if n_threads > _MOST_THREADS:
+                self.kill()
+                stderr += f"sandbox: the block left {n_threads} threads behind, and the interpreter was ended\n"
+            times = (wall_s * 1000, cpu_s * 1000)
+            return ExecResult(status, exit_code, stdout, stderr, False, *times, peak_kb), n_threads <= _MOST_THREADS
+        self.kill()
         await self._slot.wait(self._job.exited, slots.GRACE_S)
         end = self._job.exited.result()
-        return ended(replace(end, wall_s=wall_s, cpu_s=end.cpu_s - cpu_before), limits, self._streams)
+        return ended(replace(end, wall_s=wall_s, cpu_s=end.cpu_s - cpu_before), limits, self._streams), False
 
     async def _listen(self, nonce: bytes, seconds: float, cpu_s: float | None = None) -> tuple[int, int] | None:
         """Wait for the record with this nonce.
@@ -154,7 +163,8 @@ class Worker:
             except OSError:
                 data = b""
             genuine = len(data) == RECORD.size and secrets.compare_digest(data[: len(nonce)], nonce)
-            settle(RECORD.unpack(data)[1:] if genuine else None)
+            _, kind, exit_code = RECORD.unpack(data) if genuine else (None, None, 0)
+            settle((kind, exit_code & 0xFF) if kind in _KINDS else None)
 
         def died(_: object) -> None:
             settle(None)

@@ -88,6 +88,7 @@ def _confine(config: Config) -> Setup:
     if config.level == "namespaces":
         view.enter_namespaces()
     sizes = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # /proc is out of sight soon
+    proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
     maps = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
     huge = kernel.huge_page_bytes()
     if config.level == "namespaces":
@@ -121,6 +122,7 @@ def _confine(config: Config) -> Setup:
         keep_capabilities=keep,
         ruleset=ruleset,
         program=seccomp.guest_program() if isolated else None,
+        proc=proc,
     )
 
 
@@ -209,7 +211,7 @@ def _become_server(setup: Setup, zygote_pid: int, descriptor: int) -> NoReturn:
     try:
         _die_with(zygote_pid)
         if setup.level == "namespaces":
-            _become_first_process()
+            _become_first_process(setup.proc)
         if setup.level != "none":
             kernel.install_filter(seccomp.zygote_program())
         server.serve(control, replace(setup, server_pid=os.getpid()))
@@ -219,9 +221,10 @@ def _become_server(setup: Setup, zygote_pid: int, descriptor: int) -> NoReturn:
         os._exit(0)
 
 
-def _become_first_process() -> None:
+def _become_first_process(proc: int) -> None:
     """Fork into a pid namespace of the server's own. The outer process only waits: either end takes the other along."""
-    kernel.unshare(kernel.CLONE_NEWPID)
+    view.enter_process_namespace(proc)
+    os.close(proc)
     outer = os.getpid()
     child = kernel.fork()
     if child:

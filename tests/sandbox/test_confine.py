@@ -15,7 +15,7 @@ from factory.sandbox.confine import confine_process
 from schemas.errors import SandboxError
 from tests.sandbox.tools import CANARY
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 def _checker(pipe: "multiprocessing.connection.Connection", folder: str) -> None:

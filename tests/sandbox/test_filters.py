@@ -30,7 +30,7 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM, 0
 MAX_INSTRUCTIONS = 4_096
 PID = 4_321
 HIGH = 1 << 32  # set in an argument whose lower half would pass
-THREAD, NEWNS, NEW_ANY = 0x00010000, 0x00020000, 0x7E020080
+THREAD, NEWNS, NEW_ANY = 0x00010F00, 0x00020000, 0x7E020080
 PTHREAD = 0x003D0F00
 """The flags that pthread_create gives to clone."""
 FORK = 0x01200011
@@ -49,13 +49,14 @@ SHARED: dict[str, Check] = {
     "getsid": lambda a: a[0] == 0,
     "getpgid": lambda a: a[0] == 0,
     "mmap": lambda a: a[3] < HIGH and not a[3] & 0x40000,  # MAP_HUGETLB
+    "close_range": lambda a: a[2] in {0, 4},
     "madvise": lambda a: a[2] < HIGH and a[2] not in {12, 100, 101},
 }
 PRETENDED = {"fsync", "fdatasync", "fadvise64"}
 OWN: dict[str, Check] = {
-    "clone": lambda a: a[0] < HIGH and bool(a[0] & THREAD) and not a[0] & NEW_ANY,
-    "kill": lambda a: a[0] == PID,
-    "tgkill": lambda a: a[0] == PID,
+    "clone": lambda a: a[0] < HIGH and a[0] & THREAD == THREAD and not a[0] & NEW_ANY,
+    "kill": lambda a: a[0] == PID and a[1] < HIGH and a[1] != signal.SIGCONT,
+    "tgkill": lambda a: a[0] == PID and a[2] < HIGH and a[2] != signal.SIGCONT,
     "prctl": lambda a: a[0] in {15, 16, 0x53564D41},  # PR_SET_NAME, PR_GET_NAME, PR_SET_VMA
     "prlimit64": lambda a: a[0] in {0, PID},
     **dict.fromkeys(("clock_gettime", "clock_getres", "clock_nanosleep"), lambda a: a[0] < 1 << 31),
@@ -115,6 +116,8 @@ def execute(program: bytes, data: bytes) -> int:
                 position += if_true if value > operand else if_false
             case 0x45:
                 position += if_true if value & operand else if_false
+            case 0x54:
+                value &= operand
             case 0x06:
                 return operand
             case _:
@@ -152,7 +155,7 @@ def test_the_kernel_takes_the_programs(machine: str, kind: str) -> None:
         assert 0 < len(code) < MAX_INSTRUCTIONS
         assert code[-1][0] == 0x06
         for position, (operation, if_true, if_false, operand) in enumerate(code):
-            assert operation in {0x20, 0x15, 0x35, 0x25, 0x45, 0x06}
+            assert operation in {0x20, 0x15, 0x35, 0x25, 0x45, 0x54, 0x06}
             if operation == 0x20:
                 assert operand % 4 == 0
                 assert operand < 64  # the size of struct seccomp_data
@@ -229,6 +232,10 @@ def test_calls_of_another_abi_are_not_looked_at(machine: str, kind: str) -> None
         *(("kill", (pid, 9), False) for pid in (0, 1, -1, -PID, PID - 1, PID | HIGH)),
         ("tgkill", (PID, PID + 1, 9), True),
         ("tgkill", (1, 1, 9), False),
+        ("kill", (PID, signal.SIGCONT), False),
+        ("tgkill", (PID, PID, signal.SIGCONT), False),
+        ("close_range", (3, 5, 2), False),  # CLOSE_RANGE_UNSHARE
+        *(("clone", (PTHREAD & ~flag,), False) for flag in (0x100, 0x200, 0x400, 0x800, 0x10000)),
         ("ioctl", (0, termios.TCGETS), True),
         ("ioctl", (0, termios.TIOCSTI), False),
         ("ioctl", (0, termios.TIOCSCTTY), False),

@@ -10,7 +10,7 @@ from schemas.protocols import Limits
 from schemas.vocabulary import ExecStatus, SandboxLevel
 from tests.sandbox.tools import SHORT, SLACK_MS
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_the_status_is_the_kernels(
 
 async def test_output_is_kept_up_to_the_limit(sandbox: Pool) -> None:
     cut = await sandbox.run("print('\u00e9' * 5_000)", limits=Limits(output_bytes=1001))
-    marked = "\u00e9" * 500 + "\n[... output cut after 1,001 bytes ...]\n"
+    marked = "\u00e9" * 480 + "\n[... output cut after 1,001 bytes ...]\n"
     assert (cut.status, cut.stdout, cut.output_truncated) == (ExecStatus.OUTPUT, marked, True)
     whole = await sandbox.run("print('x' * 1000)", limits=Limits(output_bytes=1001))
     assert (whole.status, len(whole.stdout), whole.output_truncated) == (ExecStatus.OK, 1001, False)

@@ -11,7 +11,7 @@ from schemas.protocols import ExecResult
 from schemas.vocabulary import ExecStatus, SandboxLevel
 from tests.sandbox.real_data import LIMITS, rows
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 def lines_of_words(text: str) -> list[list[str]]:

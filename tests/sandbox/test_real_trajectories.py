@@ -21,7 +21,7 @@ from tests.sandbox.real_data import (
     trajectories,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 LEAST = 0.99
 
 

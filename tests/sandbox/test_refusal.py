@@ -11,7 +11,7 @@ from factory.sandbox.pool import open_sandbox
 from schemas.errors import SandboxError
 from schemas.vocabulary import SandboxLevel
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 @pytest.fixture

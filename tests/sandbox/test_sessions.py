@@ -10,7 +10,7 @@ from schemas.protocols import Limits
 from schemas.vocabulary import ExecStatus, SandboxLevel
 from tests.sandbox.tools import SLACK_MS
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def test_a_session_keeps_state_and_echoes_the_last_expression(sandbox: Pool) -> None:

@@ -12,7 +12,7 @@ from schemas.protocols import ExecResult, Limits
 from schemas.vocabulary import ExecStatus
 from tests.sandbox.tools import SHORT, descendants
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 DOUBLE = "print(2 * int(input()))"
 
