@@ -45,6 +45,7 @@ format: $(INSTALLED)  ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED)  ## measure against what a user would otherwise take
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@for script in benchmarks/*.py; do $(BIN)/python $$script --check || exit 1; done
 
 clean:  ## remove .venv and caches; the data stay

@@ -7,7 +7,7 @@ each contestant for `--seconds`, every second round in the opposite order; the f
 A ratio is the median over the rounds of what both did in the same round.
 
 The limit is `os.fork` and `os._exit` in two processes, plain, with numpy and sympy loaded and warm. The peers are
-bubblewrap with a new Python per run, and a process pool that isolates nothing and runs earlier blocks again.
+bubblewrap with a new Python per run, and process pools that isolate nothing and run earlier blocks again.
 
 Not measured: nsjail, which no Python package ships.
 """
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # started as a script, and a
 from benchmarks.sandbox_parts.bars import leftover_bars, memory_bar, speed_bars
 from benchmarks.sandbox_parts.footprint import Held, idle_sessions, leftovers
 from benchmarks.sandbox_parts.laps import N_CLIENTS, Contestant, contestants, ratio
-from benchmarks.sandbox_parts.peers import Bubblewrap, ForkAndExit, ReplayPool
+from benchmarks.sandbox_parts.peers import Bubblewrap, ForkAndExit, ReplayPool, RoundPools
 from benchmarks.sandbox_parts.snippets import WARM_UP, A
 from factory.sandbox.pool import open_sandbox
 from schemas.vocabulary import SandboxLevel
@@ -41,10 +41,12 @@ async def speed(level: SandboxLevel | None, rounds: int, seconds: float) -> tupl
         sandbox = await open_sandbox(n_slots=N_CLIENTS, level=level)
         stack.push_async_callback(sandbox.aclose)
         pool = stack.enter_context(ReplayPool())
+        pools = RoundPools()
+        stack.callback(pools.close)
         bare, loaded = ForkAndExit(""), ForkAndExit(WARM_UP)
         stack.callback(bare.close)
         stack.callback(loaded.close)
-        rows = contestants(sandbox, find_bubblewrap(), pool, bare, loaded)
+        rows = contestants(sandbox, find_bubblewrap(), pools, pool, bare, loaded)
         for turn in range(rounds + 1):
             for row in list(rows.values())[:: -1 if turn % 2 else 1]:
                 per_s = await row.lap(seconds if turn else WARM_UP_S)

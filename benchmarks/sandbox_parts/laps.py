@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from benchmarks.sandbox_parts.peers import Bubblewrap, ForkAndExit, ReplayPool, require
+from benchmarks.sandbox_parts.peers import Bubblewrap, ForkAndExit, ReplayPool, RoundPools, require
 from benchmarks.sandbox_parts.snippets import A, B, Snippet, Source, new_cubic, trajectories
 from schemas.protocols import Sandbox
 
@@ -112,13 +112,32 @@ def replaying(pool: ReplayPool) -> Lap:
     return lambda seconds: rate(N_CLIENTS, seconds, lambda _: pool.run(next(mine)))
 
 
+def lockstep(pools: RoundPools) -> Lap:
+    """The peer, trajectories per second of whole batches."""
+    mine = trajectories()
+
+    async def lap(seconds: float) -> float:
+        n, started = 0, time.monotonic()
+        while n == 0 or time.monotonic() - started < seconds:
+            await asyncio.to_thread(pools.run, list(itertools.islice(mine, pools.BATCH)))
+            n += pools.BATCH
+        return n / (time.monotonic() - started)
+
+    return lap
+
+
 def forking(forks: ForkAndExit) -> Lap:
     """The limit."""
     return lambda seconds: asyncio.to_thread(forks.forks_per_s, seconds)
 
 
 def contestants(
-    sandbox: Sandbox, bubblewrap: Bubblewrap | None, pool: ReplayPool, bare: ForkAndExit, loaded: ForkAndExit
+    sandbox: Sandbox,
+    bubblewrap: Bubblewrap | None,
+    pools: RoundPools,
+    pool: ReplayPool,
+    bare: ForkAndExit,
+    loaded: ForkAndExit,
 ) -> dict[str, Contestant]:
     """Every row, by key, in the order in which a round runs them: what is compared stands close together."""
     numbers, ours = itertools.count(), trajectories()
@@ -141,6 +160,7 @@ def contestants(
         "b session": Contestant("B, blocks of live sessions", in_session(sandbox, lambda: B)),
         "b session new": Contestant("B, the same, a new cubic each time", in_session(sandbox, new)),
         "ours": Contestant("4-block sympy trajectories, sessions", whole_sessions(sandbox, lambda: next(ours))),
-        "replayed": Contestant("4-block sympy trajectories, replaying pool", replaying(pool)),
+        "rounds": Contestant("the same, a new pool each round (CoRT)", lockstep(pools)),
+        "replayed": Contestant("the same, workers never replaced", replaying(pool)),
     }
     return {key: row for key, row in rows.items() if bubblewrap or "bwrap" not in key}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import io
+import json
 import multiprocessing
 import shutil
 import subprocess
@@ -106,8 +107,63 @@ class ForkAndExit:
             process.communicate(timeout=_TIMEOUT_S)
 
 
+_ROUNDS = """
+import contextlib, io, json, pebble, sys
+exec(sys.argv[1])
+def run(code):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    return printed.getvalue()
+if __name__ == "__main__":
+    print("ready", flush=True)
+    for line in sys.stdin:
+        trajectories = json.loads(line)
+        for n_blocks in range(1, len(trajectories[0]) + 1):
+            codes = ["\\n".join(blocks[:n_blocks]) for blocks in trajectories]
+            with pebble.ProcessPool(max_workers=2) as pool:
+                printed = list(pool.map(run, codes, timeout=5).result())
+        print(json.dumps(printed), flush=True)
+"""
+
+
+class RoundPools:
+    """CoRT's way to keep state, after its `python_executor.py`: a batch goes block by block in lockstep.
+
+    For every round pebble forks a new pool of two processes, and each block is run behind all earlier ones. Our parent
+    has numpy and sympy loaded and warm, which CoRT leaves to chance.
+    """
+
+    BATCH = 32
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _ROUNDS, WARM_UP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._read()
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+    def run(self, batch: list[Trajectory]) -> None:
+        """All trajectories of a batch. Blocks."""
+        assert self._process.stdin
+        print(json.dumps([[block.code for block in one] for one in batch]), file=self._process.stdin, flush=True)
+        for trajectory, printed in zip(batch, json.loads(self._read()), strict=True):
+            whole = Snippet(trajectory[-1].code, "".join(block.expected for block in trajectory))
+            require("a round's pool", whole, printed)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=_TIMEOUT_S)
+
+
 class ReplayPool:
-    """CoRT's way to keep state: a pool of reused workers, and every block runs all earlier blocks again."""
+    """The same with workers that are never replaced, so that sympy's caches still hold what a block gave before.
+
+    Nobody does this with code of models: one block that leaves something behind spoils all that come after it.
+    """
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")

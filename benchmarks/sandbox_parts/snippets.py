@@ -8,14 +8,14 @@ from fractions import Fraction
 WARM_UP = """
 import numpy, numpy.random, sympy
 x, y = sympy.symbols("x y")
-sympy.solve(x**3 - 6*x**2 + 11*x - 6, x)
+sympy.solve(x**3 - 4*x**2 - 7*x + 10, x)
 sympy.solve([x + y - 3, x - y - 1], [x, y])
 sympy.simplify(sympy.sin(x)**2 + sympy.cos(x)**2)
 sympy.factor(sympy.expand((x + 1)**3))
 sympy.integrate(x * sympy.exp(x), (x, 0, 1)).evalf()
 sympy.Matrix([[1, 2], [3, 4]]).inv()
 """
-"""What a process does before it counts as warm: the peers get no less than our fork servers."""
+"""What a process does before it counts as warm: the peers get no less than our fork servers. Its cubic is not B's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ Source = Callable[[], Snippet]
 Trajectory = tuple[Snippet, ...]
 
 A = Snippet("print(sum(i*i for i in range(1000)))", f"{sum(i * i for i in range(1000))}\n")
-B = Snippet("from sympy import *; x=symbols('x'); print(solve(x**3-6*x**2+11*x-6, x))", "[1, 2, 3]\n")
+# Models name what they import: of 435 sympy trajectories of MathCoder and ToRA 3 begin with `from sympy import *`.
+B = Snippet("from sympy import symbols, solve; x=symbols('x'); print(solve(x**3-6*x**2+11*x-6, x))", "[1, 2, 3]\n")
 
 
 def new_cubic(numbers: Iterator[int]) -> Snippet:
@@ -38,7 +39,9 @@ def new_cubic(numbers: Iterator[int]) -> Snippet:
     a = next(numbers) + 2
     b, c = a + 1, 2 * a + 3
     polynomial = f"x**3-{a + b + c}*x**2+{a * b + a * c + b * c}*x-{a * b * c}"
-    return Snippet(f"from sympy import *; x=symbols('x'); print(solve({polynomial}, x))", f"[{a}, {b}, {c}]\n")
+    return Snippet(
+        f"from sympy import symbols, solve; x=symbols('x'); print(solve({polynomial}, x))", f"[{a}, {b}, {c}]\n"
+    )
 
 
 def trajectories() -> Iterator[Trajectory]:
@@ -56,9 +59,7 @@ def _blocks(*pairs: tuple[str, object]) -> Trajectory:
 
 def _cubic(n: int) -> Trajectory:
     a, b, c = n, n + 1, 2 * n + 3
-    define = (
-        f"from sympy import *\nx, k = symbols('x k')\np = expand((x - {a})*(x - {b})*(x - k))\nprint(p.coeff(x, 2))"
-    )
+    define = f"from sympy import expand, solve, symbols\nx, k = symbols('x k')\np = expand((x - {a})*(x - {b})*(x - k))\nprint(p.coeff(x, 2))"
     check = "found = {k: k_value}\nprint(all(p.subs(found).subs(x, r) == 0 for r in roots_), sum(roots_))"
     return _blocks(
         (define, f"-k - {a + b}"),
@@ -69,7 +70,7 @@ def _cubic(n: int) -> Trajectory:
 
 
 def _circle(n: int) -> Trajectory:
-    define = "from sympy import *\nx, y = symbols('x y', real=True)\n"
+    define = "from sympy import Eq, simplify, solve, sqrt, symbols\nx, y = symbols('x y', real=True)\n"
     define += f"circle, line = Eq(x**2 + y**2, {25 * n * n}), Eq(x + y, {7 * n})\nprint(circle)"
     chord = "(x1, y1), (x2, y2) = points\nchord = sqrt((x1 - x2)**2 + (y1 - y2)**2)\nprint(chord)"
     check = "distance = line.rhs / sqrt(2)\nprint(simplify(chord**2 / 4 + distance**2 - circle.rhs) == 0)"
@@ -82,7 +83,7 @@ def _circle(n: int) -> Trajectory:
 
 
 def _extrema(n: int) -> Trajectory:
-    define = f"from sympy import *\nx = symbols('x')\nf = x**3 - {3 * n * n}*x\ndf = diff(f, x)\nprint(df)"
+    define = f"from sympy import diff, integrate, solve, symbols\nx = symbols('x')\nf = x**3 - {3 * n * n}*x\ndf = diff(f, x)\nprint(df)"
     return _blocks(
         (define, f"3*x**2 - {3 * n * n}"),
         ("critical = solve(df, x)\nprint(critical)", [-n, n]),
@@ -95,7 +96,7 @@ def _extrema(n: int) -> Trajectory:
 
 
 def _matrix(n: int) -> Trajectory:
-    define = f"from sympy import *\nm = Matrix([[{n}, 1], [1, {n}]])\nprint(m.det())"
+    define = f"from sympy import Matrix, prod\nm = Matrix([[{n}, 1], [1, {n}]])\nprint(m.det())"
     solve = f"right = Matrix([{n + 1}, {n + 1}]) * {n}\nsolution = m.LUsolve(right)\nprint(list(solution))"
     check = "print(m * solution == right, (m**5)[0, 1], prod(values) == m.det())"
     return _blocks(

@@ -26,11 +26,16 @@ def check_again_s(left_s: float) -> float:
 def peak_rss_kb_and_threads(pid: int) -> tuple[int, int]:
     """Largest resident memory so far, and threads; zeros once it is gone."""
     try:
-        with open(f"/proc/{pid}/status") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["VmHWM"].split()[0]), int(fields["Threads"])
-    except (OSError, KeyError):  # a process that is just dying has no memory any more
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            text = file.read()
+        return int(_after(text, b"VmHWM:").split()[0]), int(_after(text, b"Threads:"))
+    except (OSError, ValueError):  # a process that is just dying has no memory any more
         return 0, 0
+
+
+def _after(text: bytes, name: bytes) -> bytes:
+    start = text.index(name) + len(name)
+    return text[start : text.index(b"\n", start)]
 
 
 def is_stopped_or_gone(pid: int) -> bool:

@@ -182,12 +182,12 @@ class Worker:
 
         if cpu_s is not None:
             check_cpu(cpu_s)
-        loop.add_reader(self._channel, read)
+        loop.add_reader(self._channel.fileno(), read)  # a number: asyncio prints a socket each time it does not know it
         self._job.exited.add_done_callback(died)
         try:
             return await answer
         finally:
-            loop.remove_reader(self._channel)
+            loop.remove_reader(self._channel.fileno())
             self._job.exited.remove_done_callback(died)
             deadline.cancel()
             timer.cancel()

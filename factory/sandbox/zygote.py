@@ -29,20 +29,26 @@ from factory.sandbox.wire import MESSAGE_BYTES, START, Answer, Reply
 _WARM_UP = """
 import sympy
 x, y = sympy.symbols("x y")
-sympy.solve(x**3 - 6*x**2 + 11*x - 6, x)
-sympy.solve([x + y - 3, x - y - 1], [x, y])
+for a in range(2, 10):
+    sympy.solve(sympy.expand((x - a) * (x + a + 1) * (x - 2*a - 3)), x)
+    sympy.solve(x**2 - a*x - a, x)
+    sympy.solve([x + a*y - 3, x - y - 1], [x, y])
+    sympy.factor(sympy.expand((x + a)**3))
+    sympy.diff(sympy.exp(a*x) * x, x).subs(x, a)
+    sympy.Rational(1, a) + sympy.sqrt(8*a)
 sympy.simplify(sympy.sin(x)**2 + sympy.cos(x)**2)
-sympy.factor(sympy.expand((x + 1)**3))
-sympy.diff(sympy.exp(x) * x, x)
 sympy.integrate(x * sympy.exp(x), (x, 0, 1)).evalf()
-sympy.Rational(1, 3) + sympy.sqrt(8)
-str(sympy.latex(sympy.Matrix([[1, 2], [3, 4]]).inv()))
+m = sympy.Matrix([[1, 2], [3, 4]])
+str(sympy.latex(m.inv())), m.det(), m.eigenvals()
 """
-"""Fills sympy's caches: a first solve of a cold sympy takes ten times as long."""
+"""Fills sympy's caches: a first solve of a cold sympy takes ten times as long. What is run often enough, Python makes
+faster by rewriting its code, which a guest would pay for with copied pages; hence the loop."""
 
 _LARGEST_SMALL_OBJECT = 512
-_FRESH = 16
-"""Objects in a row that mark a pool without gaps."""
+_POOL_BYTES = 16 << 10
+"""Of Python's allocator since 3.10."""
+_MOST_GAP_BYTES = 512 << 10
+"""Per size of object."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -166,12 +172,14 @@ def _fill_gaps() -> Iterator[object]:
     What is allocated later then lies side by side, instead of one object a page, and fewer pages are copied.
     """
     for size in range(48, _LARGEST_SMALL_OBJECT + 1, 16):
-        neighbours, last = 0, 0
-        while neighbours < _FRESH:
+        whole_pool, neighbours, last = (_POOL_BYTES - 48) // size, 0, 0
+        for _ in range(_MOST_GAP_BYTES // size):
             plug = bytes(size - sys.getsizeof(b""))
             neighbours = neighbours + 1 if id(plug) - last == size else 0
             last = id(plug)
             yield plug
+            if neighbours >= whole_pool - 1:  # all of a pool in a row: it was empty, so no gap is left
+                break
 
 
 def _serve(control: socket.socket, setup: Setup) -> None:
