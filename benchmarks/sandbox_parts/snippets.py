@@ -59,7 +59,8 @@ def _blocks(*pairs: tuple[str, object]) -> Trajectory:
 
 def _cubic(n: int) -> Trajectory:
     a, b, c = n, n + 1, 2 * n + 3
-    define = f"from sympy import expand, solve, symbols\nx, k = symbols('x k')\np = expand((x - {a})*(x - {b})*(x - k))\nprint(p.coeff(x, 2))"
+    define = "from sympy import expand, solve, symbols\nx, k = symbols('x k')\n"
+    define += f"p = expand((x - {a})*(x - {b})*(x - k))\nprint(p.coeff(x, 2))"
     check = "found = {k: k_value}\nprint(all(p.subs(found).subs(x, r) == 0 for r in roots_), sum(roots_))"
     return _blocks(
         (define, f"-k - {a + b}"),
@@ -83,7 +84,8 @@ def _circle(n: int) -> Trajectory:
 
 
 def _extrema(n: int) -> Trajectory:
-    define = f"from sympy import diff, integrate, solve, symbols\nx = symbols('x')\nf = x**3 - {3 * n * n}*x\ndf = diff(f, x)\nprint(df)"
+    define = "from sympy import diff, integrate, solve, symbols\nx = symbols('x')\n"
+    define += f"f = x**3 - {3 * n * n}*x\ndf = diff(f, x)\nprint(df)"
     return _blocks(
         (define, f"3*x**2 - {3 * n * n}"),
         ("critical = solve(df, x)\nprint(critical)", [-n, n]),
