@@ -12,7 +12,7 @@ from factory.sandbox import launcher, slot
 from factory.sandbox.pool import Pool, open_sandbox
 from factory.sandbox.processes import pid_of
 from schemas.protocols import ExecResult, Limits
-from schemas.vocabulary import ExecStatus
+from schemas.vocabulary import ExecStatus, SandboxLevel
 from tests.sandbox.tools import descendants, processes
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -47,15 +47,15 @@ async def many_tests(sandbox: Pool, n: int) -> str:
 
 
 def servers(sandbox: Pool) -> list[int]:
-    """Every process of the sandbox that is not a guest: zygotes, those that wait for a fork server, fork servers."""
+    """Every process of the sandbox that is not a guest; in namespaces a process waits for each fork server."""
     zygotes = [one._process.pid for one in sandbox._launchers if one._process is not None]
     outer = []
     for one in sandbox._all_slots():
         with contextlib.suppress(OSError):
             outer.append(pid_of(one._pidfd))
-    parents = processes()
-    inner = [pid for pid, parent in parents.items() if parent in outer and parents.get(parent) in zygotes]
-    return zygotes + outer + inner
+    if sandbox.level is not SandboxLevel.NAMESPACES:
+        return zygotes + outer
+    return zygotes + outer + [pid for pid, parent in processes().items() if parent in outer]
 
 
 async def harm(sandbox: Pool, chance: random.Random, done: asyncio.Event) -> int:
