@@ -16,11 +16,17 @@ from factory.sandbox.results import lost
 from factory.sandbox.slot import Slot
 from factory.sandbox.testing import ATTEMPTS
 from factory.sandbox.worker import Worker
-from schemas.protocols import ExecResult, Limits
+from schemas.protocols import LARGEST_LIMITS, ExecResult, Limits
 from schemas.vocabulary import ExecStatus
 
 _REPLAY_S = 5.0
 """What a replay may take beyond twice the time of the first run."""
+
+
+def _patient(limits: Limits, left_s: float) -> Limits:
+    """Twice the time: that the machine is busier than the first time is no reason to fail."""
+    wall_s = min(left_s, 2 * limits.wall_s, LARGEST_LIMITS["wall_s"])
+    return replace(limits, wall_s=wall_s, cpu_s=min(2 * limits.cpu_s, LARGEST_LIMITS["cpu_s"]))
 
 
 class GuestSession:
@@ -103,9 +109,7 @@ class GuestSession:
             worker = self._worker = await Worker.start(self._choose_slot(), self._limits)
             left_s = _REPLAY_S + 2 * sum(first.wall_ms / 1000 for _, first in self._blocks.values())
             for number, (code, first) in list(self._blocks.items()):
-                patience = min(left_s, 2 * self._limits.wall_s)  # a busier machine than the first time is no reason
-                patient = replace(self._limits, wall_s=patience, cpu_s=2 * self._limits.cpu_s)
-                result, survived = await worker.run_block(number, code, patient)
+                result, survived = await worker.run_block(number, code, _patient(self._limits, left_s))
                 left_s -= result.wall_ms / 1000
                 self._diverged |= not survived or not same_outcome(first, result)
                 if not survived:
