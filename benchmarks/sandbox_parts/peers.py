@@ -37,6 +37,8 @@ class Bubblewrap:
 
     def __init__(self) -> None:
         walls = ["--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/tmp", "--die-with-parent"]
+        if sys.prefix.startswith("/tmp/"):  # the empty folder would hide this Python
+            walls += ["--ro-bind", sys.prefix, sys.prefix]
         self._command = [self._find(), *walls, sys.executable, "-c"]
 
     @staticmethod
