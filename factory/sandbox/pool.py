@@ -11,8 +11,7 @@ A sandbox belongs to the event loop that opened it. At most `n_slots` guests run
 included; further callers wait their turn, and their time does not start before.
 
 Not covered: flaws of the kernel, side channels (timing, caches), and other processes of the same user that attack the
-sandbox from outside. At level `landlock` also what `view` lists. Guests of an unprivileged user share that user's limit
-of threads, so one that starts very many can keep its neighbours in the same slot from starting theirs.
+sandbox from outside. At level `landlock` also what `view` lists. docs/security.md has the whole list.
 """
 
 import asyncio
