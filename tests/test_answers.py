@@ -1,25 +1,12 @@
 """Final answers: each rule, their order, fences, and texts that would hang a careless expression."""
 
-import gzip
-import json
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from quality.answers import Rule, clean_gold, extract, extract_answer
+from tests.shared_data import rows
 from warehouse.fences import Kind, split_fences
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    path = DATA / f"{name}.jsonl.gz"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here: it is real data, kept outside the repository")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize(

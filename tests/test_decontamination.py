@@ -1,27 +1,16 @@
 """Decontamination: the rule on small texts, and what it finds in real benchmarks."""
 
-import gzip
-import json
 import random
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from quality.decontamination import BenchmarkItem, find_contamination, lcs_share, longest_common_run, normalise
 from schemas.tables import CONTAMINATION
+from tests.shared_data import rows
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 LONG = "A farmer has 17 sheep and 23 goats in 4 fields, and sells half of the sheep on Monday to his neighbour."
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    path = DATA / f"{name}.jsonl.gz"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here: it is real data, kept outside the repository")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def find(problems: dict[str, str], items: dict[str, str], **rule: Any) -> dict[str, tuple[str, str]]:

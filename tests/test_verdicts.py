@@ -1,9 +1,7 @@
 """Verdicts: what is equal to what, by which step, on small examples and on labelled real data."""
 
 import asyncio
-import gzip
 import json
-import pathlib
 from typing import Any
 
 import pytest
@@ -14,18 +12,10 @@ from quality.scoring import check_golds, score
 from quality.verifiers import plain_form
 from schemas.records import Problem, Verdict
 from schemas.vocabulary import CheckOutcome, Domain, VerifierName
+from tests.shared_data import rows
 
-DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
 MATH, GYM = VerifierName.MATH_VERIFY, VerifierName.REASONING_GYM
 HANGS = r"9^{9^{9^{9}}}"
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    path = DATA / f"{name}.jsonl.gz"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here: it is real data, kept outside the repository")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def gym_meta(task: str, answer: str, **metadata: Any) -> str:

@@ -21,6 +21,8 @@ from factory.sandbox.processes import is_stopped_or_gone
 from factory.sandbox.wire import MESSAGE_BYTES, START, Answer, Reply, unpack_reply
 from schemas.vocabulary import SandboxLevel
 
+ATTEMPTS = 3
+"""How often a job is tried when the sandbox itself fails, before it is `lost`."""
 START_S = 60.0
 """For loading numpy and sympy on a busy machine."""
 FORK_S = 10.0

@@ -23,12 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from factory.sandbox import slot as slots
-from factory.sandbox.launcher import Launcher, Lost
+from factory.sandbox.launcher import ATTEMPTS, Launcher, Lost
 from factory.sandbox.results import Streams, ended, lost
 from factory.sandbox.session import GuestSession
 from factory.sandbox.slot import Slot
 from factory.sandbox.syscalls import MACHINES
-from factory.sandbox.testing import ATTEMPTS, Tester
+from factory.sandbox.testing import Tester
 from factory.sandbox.wire import Ask
 from factory.sandbox.worker import Worker
 from schemas.errors import SandboxError

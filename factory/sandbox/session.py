@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from factory.sandbox.launcher import Lost
+from factory.sandbox.launcher import ATTEMPTS, Lost
 from factory.sandbox.reproduce import same_outcome
 from factory.sandbox.results import lost
 from factory.sandbox.slot import Slot
-from factory.sandbox.testing import ATTEMPTS
 from factory.sandbox.worker import Worker
 from schemas.protocols import LARGEST_LIMITS, ExecResult, Limits
 from schemas.vocabulary import ExecStatus

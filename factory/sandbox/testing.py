@@ -8,15 +8,12 @@ import json
 from collections.abc import Callable
 from types import TracebackType
 
-from factory.sandbox.launcher import Lost
+from factory.sandbox.launcher import ATTEMPTS, Lost
 from factory.sandbox.results import lost
 from factory.sandbox.slot import Slot
 from factory.sandbox.wire import Ask
 from factory.sandbox.worker import Worker
 from schemas.protocols import ExecResult, Limits
-
-ATTEMPTS = 3
-"""How often a job is tried when the sandbox itself fails, before it is `lost`."""
 
 
 class Tester:

@@ -80,7 +80,7 @@ def out_of_reach(paths: Sequence[str]) -> bool:
     return False
 
 
-def enter_namespaces() -> None:
+def enter_namespaces(proc: int) -> None:
     """Leave the machine's network, mounts and names behind. Processes follow when a fork server begins.
 
     Raises:
@@ -91,7 +91,7 @@ def enter_namespaces() -> None:
         kernel.unshare(flags)
         socket.sethostname(_HOST_NAME)
         return
-    _enter_user_namespace(flags, os.open("/proc", os.O_PATH | os.O_CLOEXEC))
+    _enter_user_namespace(flags, proc)
     socket.sethostname(_HOST_NAME)
 
 

@@ -210,7 +210,7 @@ class Worker:
         # A start that was broken off may have left the pidfd in the future, or still on its way.
         if not self._job.spawned.cancel() and self._pidfd < 0 and self._job.spawned.exception() is None:
             self._pidfd = self._job.spawned.result()
-        self._signal(signal.SIGKILL)
+        self.kill()
         await self._slot.wait(self._job.exited, slots.GRACE_S)
         async with self._busy:  # a block that was running sees the end, too
             self._channel.close()

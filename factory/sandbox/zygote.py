@@ -91,10 +91,10 @@ def _confine(config: Config) -> Setup:
     libraries = view.library_paths()
     isolated = config.level != "none"
     _die_with(config.supervisor_pid)
-    if config.level == "namespaces":
-        view.enter_namespaces()
-    sizes = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # /proc is out of sight soon
     proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+    if config.level == "namespaces":
+        view.enter_namespaces(proc)
+    sizes = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # /proc is out of sight soon
     maps = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
     huge = kernel.huge_page_bytes()
     if config.level == "namespaces":
@@ -233,7 +233,6 @@ def _become_first_process(proc: int) -> None:
     """Fork into a pid namespace of the server's own. The outer process only waits: either end takes the other along."""
     view.enter_process_namespace(proc)
     os.close(proc)
-    outer = os.getpid()
     child = kernel.fork()
     if child:
         os.closerange(0, 1024)
@@ -241,4 +240,4 @@ def _become_first_process(proc: int) -> None:
         os._exit(1 if status else 0)
     kernel.die_with_parent()
     if os.getpid() != 1:
-        raise OSError(f"the first process of the new pid namespace of {outer} is not number 1")
+        raise OSError("the first process of the new pid namespace is not number 1")

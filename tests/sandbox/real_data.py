@@ -15,23 +15,17 @@ under a reason of its own.
 Not covered: tracebacks are compared by what was printed before them, the exception and its message, not by frames.
 """
 
-import gzip
-import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from math import isclose
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from schemas.protocols import ExecResult, Limits, Sandbox
 from schemas.vocabulary import ExecStatus
+from tests.shared_data import rows
 from warehouse.fences import Kind, split_fences
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 NOTEBOOKS = ("tir_mathcoder_gsm8k_even", "tir_mathcoder_math_l7b_correct")
 PROGRAMS = ("tir_tora_gsm8k", "tir_tora_corpus_examples")
 LIMITS = Limits(wall_s=60, cpu_s=10)
@@ -67,14 +61,6 @@ class Trajectory:
     blocks: tuple[str, ...]
     outputs: tuple[str, ...]
     row_ids: tuple[str, ...]
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    path = DATA / f"{name}.jsonl.gz"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here: it is real data, kept outside the repository")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def trajectories(name: str) -> list[Trajectory]:

@@ -9,7 +9,8 @@ import pytest
 from factory.sandbox.pool import Pool
 from schemas.protocols import ExecResult
 from schemas.vocabulary import ExecStatus, SandboxLevel
-from tests.sandbox.real_data import LIMITS, rows
+from tests.sandbox.real_data import LIMITS
+from tests.shared_data import rows
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
