@@ -14,7 +14,7 @@ from typing import Any
 
 from factory.rollout.hints import HintLibrary, load_library
 from factory.settings import fingerprint
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Sampled
 from schemas.records import Problem
 from schemas.tables import RUN_PROBLEMS, RUNS
 from warehouse.models import Params
@@ -23,13 +23,22 @@ from warehouse.store import Store
 FORMAT = 1
 """Raised when the meaning of stored rows changes without a setting doing so."""
 
+OTHER_SECTIONS = {
+    "d_seed": ("d_start", "d_rft"),
+    "d_start": ("d_rft", "baseline", "hint", "selection"),
+    "d_rft": ("d_start", "baseline", "hint", "selection"),
+}
+"""Per build, the sections of a recipe that it does not use: changing them is the same run."""
+
 
 @dataclass(frozen=True)
 class RecipeIds:
     """Per step, the hash of the settings that determine its rows."""
 
     baseline: str
-    hint: str
+    """Empty in a build that starts from no baselines."""
+    rollout: str
+    """Of the build's own rollouts: hint branches, or samples."""
     repair: str
     judge: str
     contamination: str
@@ -52,18 +61,30 @@ class Run:
     @property
     def params(self) -> Params:
         """Parameters of the SQL models."""
-        return run_params(self.recipe, self.ids, self.run_id)
+        return run_params(self.build, self.recipe, self.ids, self.run_id)
+
+    @property
+    def sampled(self) -> Sampled | None:
+        """Settings of a build that samples without hints; None for D_seed."""
+        return sampled(self.build, self.recipe)
 
 
-def run_params(recipe: Recipe, ids: RecipeIds, run_id: str) -> Params:
+def sampled(build: str, recipe: Recipe) -> Sampled | None:
+    """The section of a build that samples without hints; None for D_seed."""
+    return {"d_start": recipe.d_start, "d_rft": recipe.d_rft}.get(build)
+
+
+def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Params:
     """Parameters of the SQL models for one run."""
+    own = sampled(build, recipe)
     return {
         "run_id": run_id,
         **{f"{step}_recipe_id": value for step, value in vars(ids).items()},
-        "branches": recipe.hint.branches,
+        "needs_baseline": own is None,
+        "per_problem_tried": own.samples if own else recipe.hint.branches,
         "system": recipe.prompt.system,
         **recipe.signals.model_dump(),
-        **recipe.selection.model_dump(),
+        **(own.selection if own else recipe.selection).model_dump(),
         "suffix": recipe.prompt.suffix,
     }
 
@@ -74,7 +95,7 @@ def open_run(
     """Identify a run and record it: raw.runs, raw.run_problems.
 
     Args:
-        build: `d_seed`.
+        build: `d_seed`, `d_start` or `d_rft`.
         recipe: All settings.
         store: The home's store.
         engine_name: `name@revision`.
@@ -83,23 +104,29 @@ def open_run(
     """
     library = load_library(recipe.hint.library)
     engine = (engine_name, recipe.engine.dtype, recipe.engine.max_model_len)
-    baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
-    hint_settings = recipe.hint.model_dump(
-        mode="json", exclude={"branches"}
-    )  # more branches leave the others as they are
-    hint = fingerprint(baseline, hint_settings, library.sha256, recipe.sandbox)
+    own = sampled(build, recipe)
+    if own is None:
+        baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
+        branch = recipe.hint.model_dump(mode="json", exclude={"branches"})  # more branches leave the others as they are
+        rollout = fingerprint(baseline, branch, library.sha256, recipe.sandbox)
+    else:
+        baseline = ""
+        sample = own.model_dump(mode="json", exclude={"samples", "selection"})  # as above
+        rollout = fingerprint(FORMAT, engine, recipe.prompt, sample, recipe.seed, recipe.sandbox)
     judge = fingerprint(
         FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb
     )
     ids = RecipeIds(
         baseline=baseline,
-        hint=hint,
-        repair=fingerprint(hint, recipe.repair),
+        rollout=rollout,
+        repair=fingerprint(rollout, recipe.repair),
         judge=judge,
         contamination=fingerprint(FORMAT, recipe.decontamination, benchmarks),
     )
     by_id = {problem.problem_id: problem for problem in problems}
-    settings = recipe.model_dump(mode="json", exclude={"problems": True, "engine": {"max_running", "device"}})
+    left_out: dict[str, Any] = {"problems": True, "engine": {"max_running", "device"}}
+    left_out |= dict.fromkeys(OTHER_SECTIONS[build], True)
+    settings = recipe.model_dump(mode="json", exclude=left_out)
     run_id = "r_" + fingerprint(build, settings, vars(ids), list(by_id))
     run = Run(build, recipe, store, engine_name, library, by_id, ids, run_id)
     store.append(RUN_PROBLEMS, [{"run_id": run_id, "problem_id": p, "position": i} for i, p in enumerate(by_id)])
@@ -124,9 +151,11 @@ def open_run(
 def rebuild_database(store: Store) -> bool:
     """Make `factory.duckdb` anew for the run that was started last; False where there is none."""
     with store.connect() as con:
-        row = con.execute("select recipe, recipe_ids, run_id from raw.runs order by started_at desc limit 1").fetchone()
+        row = con.execute(
+            "select build, recipe, recipe_ids, run_id from raw.runs order by started_at desc limit 1"
+        ).fetchone()
     if row is None:
         return False
-    recipe, ids, run_id = row
-    store.publish(run_params(Recipe.model_validate_json(recipe), RecipeIds(**json.loads(ids)), run_id))
+    build, recipe, ids, run_id = row
+    store.publish(run_params(build, Recipe.model_validate_json(recipe), RecipeIds(**json.loads(ids)), run_id))
     return True

@@ -36,14 +36,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: no such recipe, an unknown key, or a value of the wrong kind; names them all.
     """
-    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
-    try:
-        data = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        known = sorted(p.stem for p in RECIPES.glob("*.toml"))
-        raise RecipeError(f"recipe '{name}' does not exist. Known: {', '.join(known)}; or a path to a .toml.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error}") from None
+    path, data = _read(name)
     data.setdefault("name", path.stem)
     for key, value in overrides.items():
         *sections, last = key.split(".")
@@ -57,6 +50,32 @@ def load_recipe(name: str, overrides: Mapping[str, Any]) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         raise RecipeError(_explained(error, path)) from None
+
+
+def _read(name: str, above: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
+    """A recipe file, laid over the one that its `extends` names."""
+    path = (above[-1].parent if above else Path()) / name if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if path in above:
+        raise RecipeError(f"recipe {path} extends itself: {' -> '.join(p.name for p in (*above, path))}.")
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        known = sorted(p.stem for p in RECIPES.glob("*.toml"))
+        wanted = f"'{name}'" + (f", which {above[-1]} extends," if above else "")
+        raise RecipeError(f"recipe {wanted} does not exist. Known: {', '.join(known)}; or a path to a .toml.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error}") from None
+    base = data.pop("extends", None)
+    return path, data if base is None else _laid_over(_read(str(base), (*above, path))[1], data)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Sections are merged, everything else (lists too) is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _laid_over(merged[key], value) if both else value
+    return merged
 
 
 def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:

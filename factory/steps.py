@@ -110,11 +110,11 @@ def _check_share(run: Run) -> None:
 
 
 def measure_signals(run: Run) -> None:
-    """Fill derived.signals for hint trajectories that have none."""
+    """Fill derived.signals for candidates that have none."""
     missing = query(
         run,
         "select t.trajectory_id, t.segments, t.tool_calls from staging.trajectories as t "
-        "anti join derived.signals as s on s.trajectory_id = t.trajectory_id where t.arm = 'hint' "
+        "anti join derived.signals as s on s.trajectory_id = t.trajectory_id where t.is_candidate "
         "and t.stop_reason not in ('engine_error', 'sandbox_lost') order by 1",  # made again later
     )
     for batch in chunks(missing, BATCH):

@@ -131,8 +131,8 @@ def show_story(home: Path, wanted: str) -> None:
 def _reason(problem: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]]) -> str:
     if problem["drop_reason"]:
         return str(problem["drop_reason"])
-    reasons = [str(row["drop_reason"]) for row in trajectories if row["arm"] == "hint"]
-    return "every hint trajectory was dropped: " + ", ".join(reasons)
+    reasons = [str(row["drop_reason"]) for row in trajectories if row["is_candidate"]]
+    return "every candidate was dropped: " + ", ".join(reasons)
 
 
 def _find_problem(con: duckdb.DuckDBPyConnection, wanted: str) -> str:

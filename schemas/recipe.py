@@ -180,6 +180,20 @@ class Selection(Section):
     quota_science: int = Field(default=0, ge=0)
 
 
+class Sampled(Section):
+    """A build that samples a model several times per problem, without hints, and keeps what is right."""
+
+    samples: int = Field(default=16, ge=1)
+    """Per problem (paper: 16)."""
+    temperature: float = Field(default=0.6, ge=0)
+    top_p: Share = 0.95
+    max_tokens: int = Field(default=1024, ge=1)
+    """Of the model, over all rounds of one trajectory."""
+    max_calls: int = Field(default=6, ge=0)
+    """0: no tools."""
+    selection: Selection = Selection(min_tool_success=0, quota_math=40_000, quota_code=10_000)
+
+
 class Gate(Section):
     """What a candidate must fulfil besides the promises of its columns."""
 
@@ -206,4 +220,8 @@ class Recipe(Section):
     duplicates: Duplicates = Duplicates()
     repair: Repair = Repair()
     selection: Selection = Selection()
+    d_start: Sampled = Sampled()
+    """`factory build d_start`: a trained model by itself, tools on."""
+    d_rft: Sampled = Sampled(max_calls=0)
+    """`factory build d_rft`: the ablation, the base model without tools (the paper's QwQ-RFT)."""
     gate: Gate = Gate()

@@ -1,7 +1,7 @@
 """The tables: every column with its type, its meaning and its promises, written once.
 
 Arrow schemas, the DuckDB tables, the Great Expectations suite and the column list of the dataset card are all made
-from here. SQL models (`warehouse/models/`) list their own columns; the snapshot's columns are `SNAPSHOT`.
+from here. SQL models (`warehouse/models/`) list their own columns; a snapshot's columns are in `SNAPSHOTS`.
 """
 
 from collections.abc import Iterable
@@ -264,11 +264,10 @@ DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, DUPLICATE_PAIRS
 STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
 """Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""
 
-SNAPSHOT = Table(
-    "snapshot",
-    "accepted trajectory",
-    ("trajectory_id",),
-    (
+
+def _snapshot(*own: Column, has_tools: bool = True) -> Table:
+    """The columns that every snapshot has, and those of its kind."""
+    columns = (
         Column("trajectory_id", STRING, "hash of everything that determines the text", unique=True),
         Column("problem_id", STRING, "content hash of the problem"),
         Column("domain", STRING, "what the problem is about", values=_words(Domain)),
@@ -286,18 +285,34 @@ SNAPSHOT = Table(
         Column("answer_text", STRING, "final answer as extracted"),
         Column("is_correct", BOOL, "the verifier accepts the answer; true in every row", values=("true",)),
         Column("verifier", STRING, "who judged", values=_words(VerifierName)),
-        Column("baseline_trajectory_id", STRING, "the same model on the same problem without tools"),
-        Column("baseline_text", STRING, "what it wrote"),
-        Column("baseline_answer", STRING, "what it answered", nullable=True),
-        Column("baseline_is_correct", BOOL, "false in every row", values=("false",)),
+        *own,
         Column("stop_reason", STRING, "why it ended", values=_words(StopReason)),
         Column("n_tokens_model", INT, "written by the model", minimum=1),
         Column("n_tokens_hint", INT, "inserted as hints", minimum=0),
         Column("n_tokens_tool", INT, "tool output", minimum=0),
         Column("engine", STRING, "name@revision of the model"),
-        Column("sandbox", STRING, "isolation the code ran under", values=_words(SandboxLevel)),
+        Column("sandbox", STRING, "isolation the code ran under", nullable=not has_tools, values=_words(SandboxLevel)),
         Column("sampling", STRING, "JSON of temperature, top_p, max_tokens"),
         Column("seed", INT, "of the draws"),
         Column("recipe_id", STRING, "hash of the settings that determine rollouts"),
-    ),
+    )
+    return Table("snapshot", "accepted trajectory", ("trajectory_id",), columns)
+
+
+SNAPSHOT = _snapshot(
+    Column("baseline_trajectory_id", STRING, "the same model on the same problem without tools"),
+    Column("baseline_text", STRING, "what it wrote"),
+    Column("baseline_answer", STRING, "what it answered", nullable=True),
+    Column("baseline_is_correct", BOOL, "false in every row", values=("false",)),
 )
+"""Of D_seed."""
+_PASS_RATE = (
+    Column("n_samples", INT, "trajectories sampled from the problem", minimum=1),
+    Column("n_correct", INT, "of them with a right answer", minimum=1),
+)
+SNAPSHOTS = {
+    "d_seed": SNAPSHOT,
+    "d_start": _snapshot(*_PASS_RATE),
+    "d_rft": _snapshot(*_PASS_RATE, has_tools=False),
+}
+"""By build."""

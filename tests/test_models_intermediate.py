@@ -138,12 +138,30 @@ def test_staging_leaves_out_what_the_recipe_would_not_make(con: duckdb.DuckDBPyC
         {"trajectory_id": "h2", "problem_id": "p", "sample_index": 2},
         {"trajectory_id": "h1r", "problem_id": "p", "sample_index": 1, "recipe_id": "repair", "repairs": ["cut_loop"]},
         {"trajectory_id": "old", "problem_id": "p", "recipe_id": "before"},
-        {"trajectory_id": "swapped", "problem_id": "p", "recipe_id": "base"},
         {"trajectory_id": "other", "problem_id": "not of this run"},
     )  # fmt: skip
-    build(con, "staging.trajectories", branches=2)
-    got = rows_of(con, "select trajectory_id, is_repaired, completion from staging.trajectories order by 1")
-    assert got == [("b-p", False, "one, two"), ("h0", False, ""), ("h1", False, ""), ("h1r", True, "")]
+    build(con, "staging.trajectories", per_problem_tried=2)
+    got = rows_of(
+        con, "select trajectory_id, is_candidate, is_repaired, completion from staging.trajectories order by 1"
+    )
+    assert got == [
+        ("b-p", False, False, "one, two"), ("h0", True, False, ""), ("h1", True, False, ""), ("h1r", True, True, ""),
+    ]  # fmt: skip
+
+
+def test_a_build_without_baselines_tries_every_problem_that_holds(con: duckdb.DuckDBPyConnection) -> None:
+    problems(con, "refused", "seen", "new")
+    put(con, "derived.gold_checks", {"problem_id": "seen"}, {"problem_id": "new"})
+    put(con, "derived.contamination", {"problem_id": "seen"})
+    put(
+        con, "raw.trajectories",
+        baseline("new"), {"trajectory_id": "s0", "problem_id": "new", "arm": "baseline", "recipe_id": "sample"},
+    )  # fmt: skip
+    build(con, "staging.trajectories", "staging.verdicts", baseline_recipe_id="", rollout_recipe_id="sample")
+    build(con, "intermediate.baselines", "intermediate.problems_marked", needs_baseline=False)
+    got = rows_of(con, "select problem_id, drop_reason from intermediate.problems_marked order by position")
+    assert got == [("refused", "gold_unverified"), ("seen", "contaminated"), ("new", None)]
+    assert rows_of(con, "select trajectory_id, is_candidate from staging.trajectories") == [("s0", True)]
 
 
 # intermediate.trajectories_judged

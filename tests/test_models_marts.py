@@ -190,6 +190,15 @@ def test_the_funnel_of_nothing(con: duckdb.DuckDBPyConnection) -> None:
     assert {row[1:] for row in got[1:]} == {(0, 0, 0, "")}
 
 
+def test_the_funnel_of_a_build_without_hints_has_no_steps_of_hint_infer(con: duckdb.DuckDBPyConnection) -> None:
+    outcomes(con, "marts.problems", contaminated=1, kept=2)
+    outcomes(con, "marts.trajectories_scored", wrong_answer=2, not_best=3, kept=2)
+    build(con, "marts.funnel", needs_baseline=False)
+    steps = rows_of(con, "select step, rows_in, rows_kept from marts.funnel order by step_no")
+    assert steps[:3] == [("gold check", 3, 3), ("decontamination", 3, 2), ("rollout", 7, 7)]
+    assert "baseline" not in {step[0] for step in steps}
+
+
 @pytest.mark.parametrize("reason", DropReason)
 def test_every_reason_has_one_step(con: duckdb.DuckDBPyConnection, reason: DropReason) -> None:
     for table in ("marts.problems", "marts.trajectories_scored"):
@@ -197,6 +206,22 @@ def test_every_reason_has_one_step(con: duckdb.DuckDBPyConnection, reason: DropR
     dropped = [(step, n, reasons) for step, _, _, n, reasons in funnel(con) if n]
     assert len(dropped) == 1  # under its own unit: a reason for problems is none for trajectories
     assert dropped[0][1:] == (2, f"{reason} 2")
+
+
+# marts.pass_rates
+
+
+def test_pass_rates_count_neither_repaired_copies_nor_what_could_not_be_judged(con: duckdb.DuckDBPyConnection) -> None:
+    fake(
+        con, "marts.trajectories_scored", "problem_id text, is_repaired bool, is_correct bool, n_tool_calls int",
+        ("p1", False, True, 1), ("p1", False, False, 0), ("p1", False, None, 0), ("p1", True, True, 1),
+        ("p2", False, None, 0),
+    )  # fmt: skip
+    build(con, "marts.pass_rates")
+    assert rows_of(con, "from marts.pass_rates order by 1") == [
+        ("p1", 3, 1, 1, 0.5, 0.3333),
+        ("p2", 1, 0, 1, None, 0.0),
+    ]
 
 
 # marts.hint_yield

@@ -21,7 +21,7 @@ from schemas.tables import (
     PROBLEMS,
     PUBLISHED_TOOL_CALL,
     SEGMENT,
-    SNAPSHOT,
+    SNAPSHOTS,
     STORED_TABLES,
     TOOL_CALL,
     TRAJECTORIES,
@@ -59,7 +59,7 @@ def test_published_tool_calls_leave_out_what_is_of_one_run_only() -> None:
     assert names(TOOL_CALL) - names(PUBLISHED_TOOL_CALL) == {"wall_ms", "diverged"}
 
 
-@pytest.mark.parametrize("table", [*STORED_TABLES.values(), SNAPSHOT], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [*STORED_TABLES.values(), *SNAPSHOTS.values()], ids=lambda table: table.name)
 def test_tables_are_well_formed(table: Table) -> None:
     names = [column.name for column in table.columns]
     assert len(names) == len(set(names))
@@ -72,10 +72,14 @@ def test_tables_are_well_formed(table: Table) -> None:
     ) or not any(column.unique for column in table.columns)
 
 
-def test_the_snapshot_has_the_columns_of_its_model() -> None:
+def test_the_snapshots_have_columns_of_their_model_in_its_order() -> None:
     tree = sqlglot.parse_one((MODELS / "marts" / "snapshot_rows.sql").read_text(), read="duckdb")
     assert isinstance(tree, exp.Select)
-    assert tree.named_selects == [column.name for column in SNAPSHOT.columns]
+    offered = tree.named_selects
+    for table in SNAPSHOTS.values():
+        taken = {column.name for column in table.columns}
+        assert [name for name in offered if name in taken] == [column.name for column in table.columns]
+    assert set(offered) == {column.name for table in SNAPSHOTS.values() for column in table.columns}
 
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)

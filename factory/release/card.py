@@ -10,10 +10,16 @@ import pyarrow as pa
 
 from factory.run import Run
 from schemas.records import GateCheck
-from schemas.tables import SNAPSHOT
+from schemas.tables import SNAPSHOTS
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 SHOWN_CHARS = 1_500
+KINDS = {
+    "d_seed": "problems that the model answered wrongly by itself and rightly once a hint made it run Python.",
+    "d_start": "right answers of the model by itself, Python at hand, no hints, from several samples per problem.",
+    "d_rft": "right answers of the model by itself, without Python and hints, from several samples per problem.",
+}
+"""By build, what the rows are."""
 
 
 def write_card(
@@ -46,8 +52,8 @@ def write_card(
     body = [
         f"# {reference}",
         "",
-        f"{rows.num_rows:,} trajectories of **{run.engine_name}**: problems that the model answered wrongly by itself "
-        "and rightly once a hint made it run Python. Made by a START dataset factory (after arXiv 2503.04625).",
+        f"{rows.num_rows:,} trajectories of **{run.engine_name}**: {KINDS[run.build]} "
+        "Made by a START dataset factory (after arXiv 2503.04625).",
         "",
         f"Content hash `{digest}`, recipe `{run.recipe.name}` ({run.recipe.description}), run `{run.run_id}`. The "
         "whole recipe, file hashes and SQL hashes are in `manifest.json`; the checks are in `quality/index.html`.",
@@ -59,7 +65,7 @@ def write_card(
             ("step", "unit", "in", "kept", "dropped", "reasons"),
             [(f["step"], f["unit"], f["rows_in"], f["rows_kept"], f["rows_dropped"], f["reasons"]) for f in funnel],
         ),
-        *_table("Columns", ("column", "what it holds"), [(f"`{c.name}`", c.doc) for c in SNAPSHOT.columns]),
+        *_table("Columns", ("column", "what it holds"), [(f"`{c.name}`", c.doc) for c in SNAPSHOTS[run.build].columns]),
         f"**Gate**: {sum(check.passed for check in checks)} of {len(checks)} checks passed.",
         "",
         "## One row",
@@ -104,7 +110,11 @@ def _sample(rows: pa.Table) -> str:
     for segment in row["segments"]:
         origin, own = segment["origin"], segment["text"]
         text += own if origin == "model" else f"[{origin}>{own}<{origin}]"
-    said = f"problem:  {row['statement']}\nbaseline: {json.dumps(row['baseline_answer'])} (wrong)\n\n{text}"
+    if "baseline_answer" in row:
+        told = f"baseline: {json.dumps(row['baseline_answer'])} (wrong)"
+    else:
+        told = f"right in {row['n_correct']} of {row['n_samples']} samples"
+    said = f"problem:  {row['statement']}\n{told}\n\n{text}"
     return said if len(said) <= SHOWN_CHARS else said[:SHOWN_CHARS] + "\n[... the rest of the row is left out here ...]"
 
 

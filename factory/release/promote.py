@@ -14,7 +14,7 @@ from factory.run import Run
 from quality.gate import gate_failure_message, run_gate
 from schemas.errors import GateFailed
 from schemas.records import FileEntry, GateCheck, Manifest
-from schemas.tables import SNAPSHOT
+from schemas.tables import SNAPSHOTS, Table
 from warehouse.models import AUDITS, model_files
 from warehouse.snapshots import content_hash, read_manifest, versions, write_snapshot
 
@@ -41,7 +41,7 @@ def promote(run: Run) -> Promotion:
     known = versions(home, name)
     current = f"{name}@v{known[-1]}" if known else None
     with run.store.read() as con:
-        rows = candidate(con)
+        rows = candidate(con, SNAPSHOTS[name])
         if rows.num_rows < run.recipe.gate.min_rows:
             raise GateFailed(_too_small(run, rows.num_rows, current))
         digest = content_hash(rows)
@@ -52,11 +52,11 @@ def promote(run: Run) -> Promotion:
         return _write(run, con, rows, digest, current)
 
 
-def candidate(con: duckdb.DuckDBPyConnection) -> pa.Table:
+def candidate(con: duckdb.DuckDBPyConnection, table: Table) -> pa.Table:
     """The rows of the next snapshot, with exactly the promised columns and types."""
-    names = ", ".join(column.name for column in SNAPSHOT.columns)
+    names = ", ".join(column.name for column in table.columns)
     data = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_table()
-    return data.cast(pa.schema([field.with_nullable(True) for field in SNAPSHOT.arrow_schema]))
+    return data.cast(pa.schema([field.with_nullable(True) for field in table.arrow_schema]))
 
 
 def funnel_rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str
     funnel = funnel_rows(con)
 
     def decorate(folder: Path, reference: str) -> None:
-        checks.extend(run_gate(rows, con, AUDITS, docs_dir=folder / "quality"))
+        checks.extend(run_gate(rows, con, AUDITS, table=SNAPSHOTS[run.build], docs_dir=folder / "quality"))
         failure = gate_failure_message(checks, name=run.build, n_rows=rows.num_rows, current=current, audits_dir=AUDITS)
         if failure:
             raise GateFailed(failure)
@@ -87,7 +87,7 @@ def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str
             run_id=run.run_id,
             recipe=run.recipe.model_dump(mode="json"),
             engine=run.engine_name,
-            sandbox=", ".join(sorted(set(rows["sandbox"].to_pylist()))),
+            sandbox=", ".join(sorted(set(rows["sandbox"].to_pylist()) - {None})),
             n_rows=rows.num_rows,
             columns=tuple(rows.schema.names),
             funnel=tuple(funnel),
@@ -102,11 +102,17 @@ def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str
 
 def _too_small(run: Run, n_rows: int, current: str | None) -> str:
     stays = f"the current snapshot is still {current}" if current else f"there is no snapshot of {run.build} yet"
+    if run.sampled is None:
+        more = "more branches (--set hint.branches=4), other cuts, or a stronger --model"
+        where = 'factory sql "from marts.hint_yield" says which\n          hints helped,'
+    else:
+        more = f"more samples (--set {run.build}.samples={2 * run.sampled.samples}), or a stronger --model"
+        where = 'factory sql "from marts.pass_rates" says how often\n          each problem was solved,'
     return (
         f"{run.build}: {n_rows:,} rows were accepted, the recipe wants at least {run.recipe.gate.min_rows:,}"
         " (gate.min_rows).\n"
-        '  why:    the funnel above says where the others went; factory sql "from marts.hint_yield" says which\n'
-        "          hints helped, factory why PROBLEM_ID tells the story of one problem\n"
-        "  next:   more problems (--limit), more branches (--set hint.branches=4), other cuts, or a stronger --model\n"
+        f"  why:    the funnel above says where the others went; {where} factory why PROBLEM_ID tells the story of one "
+        "problem\n"
+        f"  next:   more problems (--limit), {more}\n"
         f"  state:  nothing was promoted; {stays}. All trajectories are kept."
     )

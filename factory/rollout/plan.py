@@ -63,6 +63,29 @@ def plan_baselines(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
     return planned
 
 
+def plan_samples(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
+    """The samples of a build without hints, one problem after the other, so that they share their prompt's prefix."""
+    settings = run.sampled
+    assert settings is not None
+    arm = Arm.SELF if settings.max_calls else Arm.BASELINE
+    return [
+        Planned(
+            trajectory_id=_trajectory_id(run.ids.rollout, arm, problem_id, index),
+            recipe_id=run.ids.rollout,
+            problem=run.problems[problem_id],
+            arm=arm,
+            sample_index=index,
+            seed=_seed(run.recipe.seed, problem_id, arm, index),
+            sampling=Sampling(settings.temperature, settings.top_p),
+            max_tokens=settings.max_tokens,
+            max_calls=settings.max_calls,
+            messages=messages_for(run, run.problems[problem_id]),
+        )
+        for problem_id in problem_ids
+        for index in range(settings.samples)
+    ]
+
+
 def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Planned]:
     """The hint branches of failed baselines.
 
@@ -87,8 +110,8 @@ def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Plan
         for hint in hints:
             planned.append(
                 Planned(
-                    trajectory_id=_trajectory_id(run.ids.hint, Arm.HINT, row["trajectory_id"], hint.branch),
-                    recipe_id=run.ids.hint,
+                    trajectory_id=_trajectory_id(run.ids.rollout, Arm.HINT, row["trajectory_id"], hint.branch),
+                    recipe_id=run.ids.rollout,
                     problem=problem,
                     arm=Arm.HINT,
                     sample_index=hint.branch,

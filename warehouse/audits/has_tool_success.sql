@@ -1,4 +1,5 @@
--- every row has a tool call that ended ok and printed something
-select trajectory_id, len(tool_calls) as n_calls
-from marts.snapshot_rows
-where len([c for c in tool_calls if c.status = 'ok' and length(c.stdout) > 0]) = 0
+-- every row that a hint made has a tool call that ended ok and printed something
+select r.trajectory_id, len(r.tool_calls) as n_calls
+from marts.snapshot_rows as r
+join staging.trajectories as t on t.trajectory_id = r.trajectory_id and t.arm = 'hint'
+where len([c for c in r.tool_calls if c.status = 'ok' and length(c.stdout) > 0]) = 0

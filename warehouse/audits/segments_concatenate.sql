@@ -1,9 +1,13 @@
--- segments concatenate to exactly the completion, by known authors, with the hint and a tool output among them
-select trajectory_id
-from marts.snapshot_rows
+-- segments concatenate to exactly the completion, by known authors, and the arm says which of them there may be
+select r.trajectory_id, t.arm
+from marts.snapshot_rows as r
+left join staging.trajectories as t on t.trajectory_id = r.trajectory_id
 where
-    array_to_string([s.text for s in segments], '') is distinct from completion
-    or len([s for s in segments if s.origin not in ('model', 'hint', 'tool')]) > 0
-    or len([s for s in segments if s.origin = 'hint']) <> len(hints)
-    or len([s for s in segments if s.origin = 'tool']) > len(tool_calls)
-    or len([s for s in segments if s.origin = 'tool']) = 0
+    array_to_string([s.text for s in r.segments], '') is distinct from r.completion
+    or len([s for s in r.segments if s.origin not in ('model', 'hint', 'tool')]) > 0
+    or len([s for s in r.segments if s.origin = 'hint']) <> len(r.hints)
+    or len([s for s in r.segments if s.origin = 'tool']) > len(r.tool_calls)
+    or t.arm is null
+    or (t.arm = 'hint') <> (len(r.hints) > 0)
+    or (t.arm = 'hint' and len([s for s in r.segments if s.origin = 'tool']) = 0)
+    or (t.arm = 'baseline' and len(r.tool_calls) > 0)

@@ -1,4 +1,4 @@
--- intermediate.baselines: what the model did by itself on each problem.
+-- intermediate.baselines: what the model did by itself on each problem; empty in builds that need none.
 -- grain:   one row per problem_id that has a baseline
 -- reads:   staging.trajectories, staging.verdicts
 -- why:     hint-infer, the funnel and the snapshot all ask for the baseline and its verdict together.
@@ -12,4 +12,4 @@ select
     v.outcome
 from staging.trajectories as t
 left join staging.verdicts as v on v.trajectory_id = t.trajectory_id
-where t.arm = 'baseline'
+where not t.is_candidate

@@ -1,8 +1,9 @@
--- intermediate.problems_marked: every problem with the first reason why no hint is tried on it.
+-- intermediate.problems_marked: every problem with the first reason why nothing is tried on it.
 -- grain:   one row per problem_id
 -- reads:   staging.problems, derived.gold_checks, derived.contamination, intermediate.baselines
 -- params:  $judge_recipe_id          settings that determine gold checks
 --          $contamination_recipe_id  rule and contents of the benchmarks
+--          $needs_baseline           whether only problems with a wrong baseline are of use (D_seed)
 -- why:     nothing is paid for in vain: golds and contamination are settled before a token is spent, and hints are
 --          tried only where the baseline is known to be wrong.
 select
@@ -16,6 +17,7 @@ select
     case
         when not coalesce(g.is_accepted, false) then 'gold_unverified'
         when c.problem_id is not null then 'contaminated'
+        when not $needs_baseline then null
         when b.trajectory_id is null or b.stop_reason in ('engine_error', 'sandbox_lost') then 'baseline_failed'
         when b.is_correct is null then 'baseline_undecided'
         when b.is_correct then 'baseline_correct'

@@ -1,4 +1,4 @@
--- intermediate.trajectories_judged: every hint trajectory with the first reason, seen by itself, why it is not used.
+-- intermediate.trajectories_judged: every candidate with the first reason, seen by itself, why it is not used.
 -- grain:   one row per trajectory_id
 -- reads:   staging.trajectories, staging.verdicts, derived.signals, intermediate.problems_marked
 -- params:  $min_tool_success      successful tool calls a trajectory must have
@@ -31,4 +31,4 @@ from staging.trajectories as t
 join intermediate.problems_marked as m on m.problem_id = t.problem_id and m.drop_reason is null
 left join staging.verdicts as v on v.trajectory_id = t.trajectory_id
 left join derived.signals as s on s.trajectory_id = t.trajectory_id
-where t.arm = 'hint'
+where t.is_candidate

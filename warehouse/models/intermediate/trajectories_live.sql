@@ -1,4 +1,4 @@
--- intermediate.trajectories_live: hint trajectories that may still enter the snapshot, repaired rows in place of theirs.
+-- intermediate.trajectories_live: candidates that may still enter the snapshot, repaired rows in place of theirs.
 -- grain:   one row per trajectory_id
 -- reads:   intermediate.trajectories_judged
 -- why:     duplicates are looked for among these alone, so that a dropped row never takes a live one down with it.

@@ -5,8 +5,8 @@
 --          side by side, so they exceed the clock's.
 with spent as (
     select
-        sum(n_tokens_model) filter (where arm = 'baseline') as n_tokens_baseline,
-        sum(n_tokens_model) filter (where arm = 'hint') as n_tokens_hint_arm,
+        sum(n_tokens_model) filter (where not is_candidate) as n_tokens_baseline,
+        sum(n_tokens_model) filter (where is_candidate) as n_tokens_tried,
         sum(wall_s) as rollout_s,
         count(*) as n_trajectories
     from staging.trajectories
@@ -17,10 +17,10 @@ select
     spent.n_trajectories,
     (select count(*) from marts.selected) as n_accepted,
     spent.n_tokens_baseline,
-    spent.n_tokens_hint_arm,
+    spent.n_tokens_tried,
     round(spent.rollout_s, 1) as rollout_s,
     round(
-        (spent.n_tokens_baseline + spent.n_tokens_hint_arm) / nullif((select count(*) from marts.selected), 0), 1
+        (coalesce(spent.n_tokens_baseline, 0) + spent.n_tokens_tried) / nullif((select count(*) from marts.selected), 0), 1
     ) as tokens_per_accepted,
     round(spent.rollout_s / nullif((select count(*) from marts.selected), 0), 2) as rollout_s_per_accepted
 from spent

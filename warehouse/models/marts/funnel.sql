@@ -1,9 +1,10 @@
--- marts.funnel: where every problem and every hint trajectory went. Rows in = rows kept + rows dropped, at each step.
+-- marts.funnel: where every problem and every candidate went. Rows in = rows kept + rows dropped, at each step.
 -- grain:   one row per step
 -- reads:   marts.problems, marts.trajectories_scored
+-- params:  $needs_baseline  whether the build has the steps of hint-infer (D_seed)
 -- audits:  funnel_balances, funnel_ends_in_selection, drop_reason_is_known
 -- why:     the first thing to look at when a dataset is too small or too good. Steps 1 to 4 count problems; 5 to 11
---          count the hint trajectories of the problems kept so far (a repaired copy is a trajectory of its own).
+--          count the candidates of the problems kept so far (a repaired copy is a trajectory of its own).
 with steps (step_no, step, unit, drop_reason) as (
     values
     (1, 'gold check', 'problem', 'gold_unverified'),
@@ -49,5 +50,6 @@ select
     ) as reasons
 from (select distinct step_no, step, unit from steps) as s
 left join placed as o on o.unit = s.unit and o.step_no >= s.step_no
+where $needs_baseline or s.step not in ('baseline', 'hint placement')
 group by s.step_no, s.step, s.unit
 order by s.step_no

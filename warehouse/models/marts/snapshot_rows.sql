@@ -1,11 +1,12 @@
 -- marts.snapshot_rows: the next snapshot as it will be published.
 -- grain:   one row per trajectory_id
--- reads:   marts.selected, staging.trajectories, staging.problems, staging.verdicts, intermediate.baselines
+-- reads:   marts.selected, staging.trajectories, staging.problems, staging.verdicts, intermediate.baselines,
+--          marts.pass_rates
 -- params:  $system  the system message that the model was given, empty where none
 --          $suffix  what was appended to the statement
 -- audits:  baseline_is_wrong, has_tool_success, segments_concatenate, token_counts_agree, rows_are_distinct,
 --          not_contaminated
--- why:     rows carry messages and prompt/completion for any trainer, and segments with ids for a token-exact one.
+-- why:     a superset: each build's snapshot takes the columns of schemas.tables.SNAPSHOTS. Rows carry messages and prompt/completion for any trainer, and segments with ids for a token-exact one.
 --          Times are left out, so that the same text gives the same bytes.
 select
     t.trajectory_id,
@@ -43,6 +44,8 @@ select
     b.completion as baseline_text,
     b.answer_text as baseline_answer,
     b.is_correct as baseline_is_correct,
+    r.n_samples,
+    r.n_correct,
     t.stop_reason,
     t.n_tokens_model,
     t.n_tokens_hint,
@@ -57,4 +60,5 @@ join staging.trajectories as t on t.trajectory_id = s.trajectory_id
 join staging.problems as p on p.problem_id = s.problem_id
 left join staging.verdicts as v on v.trajectory_id = s.trajectory_id
 left join intermediate.baselines as b on b.problem_id = s.problem_id
+left join marts.pass_rates as r on r.problem_id = s.problem_id
 order by t.trajectory_id

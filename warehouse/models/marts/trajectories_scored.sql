@@ -1,4 +1,4 @@
--- marts.trajectories_scored: every hint trajectory, its measures, and the first reason why it is not in the snapshot.
+-- marts.trajectories_scored: every candidate, its measures, and the first reason why it is not in the snapshot.
 -- grain:   one row per trajectory_id
 -- reads:   staging.trajectories, staging.problems, intermediate.trajectories_judged, intermediate.trajectories_live,
 --          derived.duplicate_pairs

@@ -2,16 +2,18 @@
 -- grain:   one row per trajectory_id
 -- reads:   raw.trajectories, staging.problems
 -- params:  $baseline_recipe_id  settings that determine baselines
---          $hint_recipe_id      settings that determine hint trajectories
+--          $rollout_recipe_id   settings that determine the build's own rollouts: hint branches, or samples
 --          $repair_recipe_id    settings that determine repaired ones
---          $branches            hint branches per problem
--- why:     rows made under another recipe stay in raw.trajectories and are never mixed in.
+--          $per_problem_tried   hint branches, or samples, per problem
+-- why:     rows made under another recipe stay in raw.trajectories and are never mixed in. A candidate is what may enter
+--          the snapshot; the baselines that hint-infer starts from are here too, and are none.
 select
     t.trajectory_id,
     t.parent_id,
     t.problem_id,
     t.arm,
     t.sample_index,
+    t.recipe_id <> $baseline_recipe_id as is_candidate,
     len(t.repairs) > 0 as is_repaired,
     t.engine,
     t.sandbox,
@@ -35,5 +37,5 @@ select
 from raw.trajectories as t
 join staging.problems as p on p.problem_id = t.problem_id
 where
-    (t.arm = 'baseline' and t.recipe_id = $baseline_recipe_id)
-    or (t.arm = 'hint' and t.recipe_id in ($hint_recipe_id, $repair_recipe_id) and t.sample_index < $branches)
+    t.recipe_id = $baseline_recipe_id
+    or (t.recipe_id in ($rollout_recipe_id, $repair_recipe_id) and t.sample_index < $per_problem_tried)

@@ -1,0 +1,58 @@
+"""D_START: what a trained model (START-0) solves by itself, sampled several times per problem, tools on, no hints.
+
+The same function with the tools off makes D_RFT, the paper's ablation: what the base model solves without Python. So
+the two differ in nothing but what `[d_start]` and `[d_rft]` of the recipe say, and in the model.
+"""
+
+from pathlib import Path
+
+from factory.builds.parts import Built, generate_missing, opened, show_funnel
+from factory.progress import Reporter
+from factory.release.promote import promote
+from factory.rollout.plan import plan_samples
+from factory.run import Run
+from factory.steps import (
+    check_gold_answers,
+    judge_trajectories,
+    mark_contamination,
+    mark_duplicates,
+    measure_signals,
+    query,
+    repair_trajectories,
+)
+from factory.workbench import Workbench
+from schemas.recipe import Recipe
+
+
+async def build_sampled(build: str, recipe: Recipe, home: Path, ui: Reporter, *, trust: bool = False) -> Built:
+    """Build D_START or D_RFT and promote it.
+
+    Args:
+        build: `d_start` or `d_rft`.
+        recipe: All settings.
+        home: Where everything is kept.
+        ui: Shows progress.
+        trust: Run model code without isolation where the kernel refuses it; every row is marked.
+
+    Raises:
+        FactoryError: any of `schemas.errors`; all finished work is kept.
+    """
+    async with opened(build, recipe, home, ui, trust=trust) as (run, bench, benchmarks):  # raw.problems, raw.runs
+        await check_gold_answers(run, bench, ui)  # derived.gold_checks
+        mark_contamination(run, benchmarks, ui)  # derived.contamination
+        n_generated = await generate_samples(run, bench, ui)  # raw.trajectories, arm self (d_rft: baseline)
+        await judge_trajectories(run, bench, ui, "verdicts")  # derived.verdicts
+        measure_signals(run)  # derived.signals
+        await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
+        await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
+        measure_signals(run)  # derived.signals
+        mark_duplicates(run)  # derived.duplicate_pairs
+        run.store.publish(run.params)  # staging, intermediate, marts
+        show_funnel(run, ui)
+        return Built(run, promote(run), n_generated)  # snapshots/d_start/v<N>
+
+
+async def generate_samples(run: Run, bench: Workbench, ui: Reporter) -> int:
+    """Samples of every problem whose gold holds and that no benchmark contains."""
+    rows = query(run, "select problem_id from intermediate.problems_marked where drop_reason is null order by position")
+    return await generate_missing(run, bench, ui, "sampling", plan_samples(run, [row["problem_id"] for row in rows]))

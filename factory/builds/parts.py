@@ -1,0 +1,105 @@
+"""What the builds share: their beginning, the generation of what is missing, and their end."""
+
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.problems import load_problems, load_source
+from factory.progress import Reporter
+from factory.release.promote import Promotion, funnel_rows
+from factory.rollout.generate import generate
+from factory.rollout.hints import load_library
+from factory.rollout.plan import Planned
+from factory.run import Run, open_run
+from factory.settings import fingerprint
+from factory.steps import store_problems
+from factory.workbench import Workbench, name_of_engine
+from quality.decontamination import BenchmarkItem
+from schemas.recipe import Recipe
+from schemas.tables import REJECTED_PROBLEMS
+from warehouse.files import locked
+from warehouse.repair import check_rules
+from warehouse.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build made."""
+
+    run: Run
+    promotion: Promotion
+    n_generated: int
+    """Trajectories made by this call; 0 where everything was there."""
+
+
+@asynccontextmanager
+async def opened(
+    build: str, recipe: Recipe, home: Path, ui: Reporter, *, trust: bool
+) -> "AsyncIterator[tuple[Run, Workbench, list[BenchmarkItem]]]":
+    """A run over the recipe's problems, with the home locked: raw.runs, raw.run_problems, raw.problems and
+    raw.rejected_problems are filled.
+
+    Raises:
+        FactoryError: the recipe, the problems, the model or the home are not as they must be.
+    """  # noqa: D205
+    check_rules(recipe.repair.rules)
+    load_library(recipe.hint.library)
+    loaded = load_problems(recipe.problems, base=Path.cwd())
+    benchmarks = load_benchmarks(recipe)
+    engine = name_of_engine(recipe)
+    with locked(home):
+        store = Store(home)
+        store.tidy()
+        async with Workbench(recipe, home, trust=trust) as bench:
+            store.append(REJECTED_PROBLEMS, loaded.rejected)
+            items = [(item.benchmark, item.item, item.text) for item in benchmarks]
+            run = open_run(build, recipe, store, engine, loaded.problems, fingerprint(items))
+            ui.say(describe(run, loaded.n_folded, len(loaded.rejected)))
+            store_problems(run)
+            yield run, bench, benchmarks
+
+
+async def generate_missing(run: Run, bench: Workbench, ui: Reporter, name: str, planned: Sequence[Planned]) -> int:
+    """Make the planned trajectories that are missing; those that failed before are tried again."""
+    with run.store.connect() as con:
+        done = con.execute(
+            "select trajectory_id from raw.trajectories where stop_reason not in ('engine_error', 'sandbox_lost')"
+        ).fetchall()
+    known = {row[0] for row in done}
+    missing = [plan for plan in planned if plan.trajectory_id not in known]
+    if missing and not bench.has_engine:
+        ui.say(f"loading {run.engine_name}")
+        await bench.engine()  # before the clock of the step starts
+    with ui.step(name, len(missing), "trajectories") as advance:
+        await generate(run, bench, missing, advance)
+    return len(missing)
+
+
+def load_benchmarks(recipe: Recipe) -> list[BenchmarkItem]:
+    """The items that must not be trained on."""
+    items = []
+    for source in recipe.decontamination.benchmarks:
+        loaded = load_source(source, base=Path.cwd())
+        items += [BenchmarkItem(loaded.name, str(i), p.statement) for i, p in enumerate(loaded.problems, 1)]
+    return items
+
+
+def show_funnel(run: Run, ui: Reporter) -> None:
+    """Print marts.funnel."""
+    with run.store.read() as con:
+        rows = funnel_rows(con)
+    names = ("step", "unit", "rows_in", "rows_kept", "rows_dropped", "reasons")
+    ui.table(names, [[row[name] for name in names] for row in rows])
+
+
+def describe(run: Run, n_folded: int, n_rejected: int) -> str:
+    """The first line of a build."""
+    notes: list[Any] = [f"{n_folded:,} repeated ones folded"] if n_folded else []
+    notes += [f"{n_rejected:,} bad rows in raw.rejected_problems"] if n_rejected else []
+    extra = f" ({', '.join(notes)})" if notes else ""
+    return f"{run.build} with recipe {run.recipe.name}: {len(run.problems):,} problems{extra}, {run.engine_name}"

@@ -1,0 +1,60 @@
+"""Recipe files: what `extends` does, and that the shipped ones say what the paper says."""
+
+from pathlib import Path
+
+import pytest
+
+from factory.settings import RECIPES, load_recipe
+from schemas.errors import RecipeError
+from schemas.vocabulary import Cut
+
+SMALL = """
+[problems]
+sources = [{ kind = "file", path = "a.jsonl" }]
+limit = 5
+[hint]
+cuts = ["start", "end"]
+branches = 3
+"""
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_recipe_replaces_values_of_the_one_it_extends_and_keeps_the_others(tmp_path: Path) -> None:
+    write(tmp_path, "below.toml", SMALL)
+    above = write(tmp_path, "above.toml", 'extends = "below.toml"\n[hint]\ncuts = ["end"]\n[d_start]\nsamples = 2\n')
+    recipe = load_recipe(above, {"hint.temperature": 0.5})
+    assert (recipe.name, recipe.problems.limit, recipe.d_start.samples) == ("above", 5, 2)
+    assert (recipe.hint.cuts, recipe.hint.branches, recipe.hint.temperature) == ((Cut.END,), 3, 0.5)
+
+
+def test_a_recipe_may_extend_a_shipped_one(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "mine.toml", 'extends = "arxiv_v1"\n[problems]\nlimit = 7\n'), {})
+    assert (recipe.problems.limit, recipe.engine.model) == (7, "Qwen/QwQ-32B-Preview")
+
+
+@pytest.mark.parametrize(
+    ("base", "said"), [("nowhere", "'nowhere'"), ("above.toml", "extends itself: above.toml -> above.toml")]
+)
+def test_a_recipe_that_extends_nothing_or_itself_is_refused(tmp_path: Path, base: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(write(tmp_path, "above.toml", f'extends = "{base}"\n'), {})
+
+
+def test_the_paper_recipes_say_what_the_paper_says() -> None:
+    for name in ("arxiv_v1", "emnlp"):
+        recipe = load_recipe(name, {})
+        for own, n_calls in ((recipe.d_start, 6), (recipe.d_rft, 0)):
+            assert (own.samples, own.temperature, own.top_p, own.max_calls) == (16, 0.6, 0.95, n_calls)
+            quotas = own.selection
+            assert (quotas.per_problem, quotas.quota_math, quotas.quota_code) == (1, 40_000, 10_000)
+        assert (recipe.selection.quota_math, recipe.selection.quota_code, recipe.hint.max_calls) == (10_000, 2_000, 6)
+        assert recipe.selection.drop_tool_errors is (name == "emnlp")
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    assert load_recipe(path.stem, {}).description
