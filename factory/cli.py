@@ -9,7 +9,7 @@ import typer
 
 from schemas.errors import FactoryError
 from schemas.protocols import Limits
-from schemas.vocabulary import SandboxLevel
+from schemas.vocabulary import ExportFormat, SandboxLevel
 
 app = typer.Typer(
     help="A dataset factory for reasoning models that use Python (an open START).",
@@ -215,6 +215,33 @@ def why(
     from factory.views import show_story
 
     show_story(_home(home), id_)
+
+
+@app.command()
+def export(
+    snapshot: Annotated[
+        str, typer.Argument(help="d_seed@latest, d_seed@v3, a folder, or hf://org/name@revision (pulled and checked).")
+    ],
+    out: Annotated[Path, typer.Option(help="The file: its ending is .jsonl, .jsonl.gz or .parquet.")],
+    format_: Annotated[
+        ExportFormat, typer.Option("--format", help="What the other trainer takes; grpo: problems with pass rates.")
+    ] = ExportFormat.MESSAGES,
+    tool_turns: Annotated[
+        bool, typer.Option("--tool-turns", help="messages: tool output in turns of its own, role `tool`.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="pretokenised: whose tokenizer. Default: the model that wrote the snapshot.")
+    ] = None,
+    hint_loss: Annotated[bool, typer.Option("--hint-loss", help="pretokenised: let hints carry loss.")] = False,
+    min_pass_rate: Annotated[float | None, typer.Option(help="grpo: leave out harder problems. Default: none.")] = None,
+    max_pass_rate: Annotated[float | None, typer.Option(help="grpo: leave out easier problems. Default: none.")] = None,
+    home: Home = None,
+) -> None:
+    """Write a snapshot as a file for another trainer, and say what the format cannot say."""
+    from factory.release.export import Options, export_snapshot
+
+    options = Options(tool_turns, model, hint_loss, min_pass_rate, max_pass_rate)
+    export_snapshot(_home(home), snapshot, format_, out, options)
 
 
 @app.command()

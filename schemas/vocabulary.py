@@ -120,6 +120,21 @@ class SourceKind(StrEnum):
     HUB = "hub"
 
 
+class ExportFormat(StrEnum):
+    """A shape in which a snapshot is handed to another trainer."""
+
+    MESSAGES = "messages"
+    """One chat per row."""
+    PROMPT_COMPLETION = "prompt-completion"
+    """Two texts per row, chat template applied as it was to the model."""
+    PRETOKENISED = "pretokenised"
+    """Token ids, labels, and the author of every token."""
+    SHAREGPT = "sharegpt"
+    """One chat per row, in the names that ShareGPT uses."""
+    GRPO = "grpo"
+    """No trajectories: the problems of the snapshot's run, with pass rates, for reinforcement learning."""
+
+
 class ContaminationMethod(StrEnum):
     """How a problem was found to repeat a benchmark item."""
 

@@ -141,7 +141,7 @@ async def _call(draft: Draft, engine: Engine, session: Session, code: str, shown
     result = await session.run(code)
     if result.status is ExecStatus.LOST:
         raise SandboxError(f"the sandbox lost an execution: {result.stderr[:200]}")
-    shown, was_cut = _shown(result, shown_chars)
+    shown, was_cut = shown_output(result, shown_chars)
     draft.tool_calls.append(
         ToolCall(
             code=code,
@@ -158,7 +158,7 @@ async def _call(draft: Draft, engine: Engine, session: Session, code: str, shown
     draft.add(Origin.TOOL, text, engine.encode(text))
 
 
-def _shown(result: ExecResult, limit: int) -> tuple[str, bool]:
+def shown_output(result: ExecResult, limit: int) -> tuple[str, bool]:
     """What the model sees: the output, then the last line of the traceback; the middle of a long text left out."""
     text = result.stdout
     if result.status is not ExecStatus.OK:
