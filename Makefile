@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install d_seed test test-slow test-vllm check format bench clean
+LIMIT ?= 192
+MODEL ?= embedded
+LOOP := warehouse/data/loop-$(LIMIT)
+
+.PHONY: help install d_seed loop test test-slow test-vllm check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +27,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 d_seed: $(INSTALLED)  ## build a small real D_seed (options: make d_seed ARGS="--limit 200")
 	@$(BIN)/factory build d_seed $(ARGS)
+
+loop: export FACTORY_HOME := $(LOOP)
+loop: $(INSTALLED)  ## base -> D_seed -> START-0 -> D_START -> START, and what each of them can do (MODEL=..., LIMIT=5000 on a GPU)
+	@# every line goes on where it was interrupted, and says "unchanged" where it was finished
+	@$(BIN)/factory build d_seed --recipe loop --limit $(LIMIT) --model $(MODEL)
+	@$(BIN)/train run d_seed@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/start0
+	@$(BIN)/factory build d_start --recipe loop --limit $(LIMIT) --model $(LOOP)/trained/start0
+	@$(BIN)/train run d_start@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/start
+	@$(BIN)/factory build d_rft --recipe loop --limit $(LIMIT) --model $(MODEL)
+	@$(BIN)/train run d_rft@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/rft
+	@$(BIN)/train eval --on held-out --recipe loop --model $(MODEL) --label base --arms plain,tools,hint --rounds 3
+	@$(BIN)/train eval --on held-out --recipe loop --model $(LOOP)/trained/start0 --label START-0 --arms tools
+	@$(BIN)/train eval --on held-out --recipe loop --model $(LOOP)/trained/start --label START --arms tools
+	@$(BIN)/train eval --on held-out --recipe loop --model $(LOOP)/trained/rft --label RFT --arms plain
+	@$(BIN)/train compare base:plain base:tools base:hint1 base:hint2 base:hint3 START-0:tools START:tools RFT:plain --out $(LOOP)/plots
 
 test: $(INSTALLED)  ## the fast tests, under ten minutes
 	@$(BIN)/python -m pytest $(ARGS)
