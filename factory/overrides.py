@@ -25,7 +25,7 @@ def collect(
     """
     values = parse_overrides(assignments)
     if problems is not None:
-        pairs = dict(_pair(text) for text in mapping)
+        pairs = dict(pair(text) for text in mapping)
         values["problems.sources"] = [{"kind": "file", "path": str(problems), "map": pairs}]
     elif mapping:
         raise RecipeError("--map says which columns of a file are meant: it needs --problems FILE.")
@@ -36,7 +36,12 @@ def collect(
     return values
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """`ours=theirs` of a --map option.
+
+    Raises:
+        RecipeError: it has no such form.
+    """
     ours, sign, theirs = text.partition("=")
     if not sign or not ours.strip() or not theirs.strip():
         raise RecipeError(f"--map {text}: write it as ours=theirs, such as --map statement=problem.")

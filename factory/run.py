@@ -22,11 +22,14 @@ from warehouse.store import Store
 
 FORMAT = 1
 """Raised when the meaning of stored rows changes without a setting doing so."""
+EVAL = "eval"
+"""The build of evaluations: its problems are benchmarks, so it is never the run that the warehouse shows."""
 
 OTHER_SECTIONS = {
     "d_seed": ("d_start", "d_rft"),
     "d_start": ("d_rft", "baseline", "hint", "selection"),
     "d_rft": ("d_start", "baseline", "hint", "selection"),
+    EVAL: ("d_start", "d_rft", "selection"),
 }
 """Per build, the sections of a recipe that it does not use: changing them is the same run."""
 
@@ -95,7 +98,8 @@ def open_run(
     """Identify a run and record it: raw.runs, raw.run_problems.
 
     Args:
-        build: `d_seed`, `d_start` or `d_rft`.
+        build: `d_seed`, `d_start`, `d_rft`, or `eval`: then no recipe_id equals one of a build under the same settings,
+            so that what was made or judged on a benchmark can never be taken for a build's row.
         recipe: All settings.
         store: The home's store.
         engine_name: `name@revision`.
@@ -103,7 +107,9 @@ def open_run(
         benchmarks: Whatever determines the benchmarks' contents.
     """
     library = load_library(recipe.hint.library)
-    engine = (engine_name, recipe.engine.dtype, recipe.engine.max_model_len)
+    engine: tuple[Any, ...] = (engine_name, recipe.engine.dtype, recipe.engine.max_model_len)
+    if build == EVAL:
+        engine += (EVAL,)
     own = sampled(build, recipe)
     if own is None:
         baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
@@ -116,6 +122,8 @@ def open_run(
     judge = fingerprint(
         FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb
     )
+    if build == EVAL:
+        judge = fingerprint(judge, EVAL)
     ids = RecipeIds(
         baseline=baseline,
         rollout=rollout,
@@ -149,10 +157,15 @@ def open_run(
 
 
 def rebuild_database(store: Store) -> bool:
-    """Make `factory.duckdb` anew for the run that was started last; False where there is none."""
+    """Make `factory.duckdb` anew for the build that was started last; False where there is no run at all.
+
+    Where only evaluations were run, the models of builds are empty and `marts.leaderboard` is there.
+    """
     with store.connect() as con:
         row = con.execute(
-            "select build, recipe, recipe_ids, run_id from raw.runs order by started_at desc limit 1"
+            "select build, recipe, recipe_ids, if(build = $eval, '', run_id) from raw.runs "
+            "order by build = $eval, started_at desc limit 1",
+            {"eval": EVAL},
         ).fetchone()
     if row is None:
         return False

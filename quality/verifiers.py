@@ -32,6 +32,7 @@ _FORMULA = re.compile(
     r"(?:[-+*/^()=,\s]|\d+(?:\.\d*)?|\.\d+|\b[A-Za-z]\b"
     r"|\b(?:a?sin|a?cos|a?tan|sinh|cosh|tanh|sec|csc|cot|exp|log|ln|sqrt|pi|Abs)\b)*"
 )
+_CHOICE = re.compile(r"\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])(?=$|[.):,])")
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+(?!\d)")
 _FORMATTED = re.compile(r"\\boxed|\\text|[$%,{}=]|\.$|\.0+$|^\s|\s$")
 
@@ -117,6 +118,14 @@ def scorer(task: str, params: str = "{}") -> Callable[[str, dict[str, Any]], flo
     return score
 
 
+def same_choice(gold: str, answer: str) -> tuple[bool | None, str]:
+    """Whether the answer names the gold's letter: `B`, `(b)`, `B.`, `B) 42`. `A prime` is not A."""
+    match = _CHOICE.match(normal_text(answer))
+    if match is None:
+        return False, "no letter of an option"
+    return (match[1] or match[2] or match[3]).upper() == gold.strip().upper(), "letter"
+
+
 def plain_form(answer: str) -> str:
     r"""`408` for `\boxed{408}`, `408.`, `408.0`, `$408$`, `408%`, `x = 408`; `1234` for `1,234`; or normalised text."""
     if not _FORMATTED.search(answer) or len(answer) > MAX_CHARS:
@@ -146,6 +155,8 @@ def judge(verifier: str, gold: str | None, answer: str, meta: str) -> tuple[bool
             return math_verify_equal(gold, answer)
         case VerifierName.REASONING_GYM:
             return reasoning_gym_score(meta, answer)
+        case VerifierName.CHOICE if gold is not None:
+            return same_choice(gold, answer)
     raise ValueError(f"verifier {verifier!r} cannot judge without a gold")
 
 

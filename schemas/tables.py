@@ -15,6 +15,7 @@ from schemas.vocabulary import (
     CheckOutcome,
     ContaminationMethod,
     Domain,
+    EvalArm,
     RejectReason,
     SandboxLevel,
     StopReason,
@@ -132,7 +133,7 @@ RUNS = Table(
         Column(
             "run_id", STRING, "hash of the recipe and the problem ids: the same command is the same run", unique=True
         ),
-        Column("build", STRING, "d_seed or d_start"),
+        Column("build", STRING, "d_seed, d_start, or eval, which is never shown as the current run"),
         Column("recipe", STRING, "JSON of the whole recipe"),
         Column("recipe_ids", STRING, "JSON: per step, the hash of the settings that decide its rows"),
         Column("engine", STRING, "name@revision"),
@@ -259,7 +260,37 @@ DUPLICATE_PAIRS = Table(
     ),
 )
 
-RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES)
+EVALUATIONS = Table(
+    "raw.evaluations",
+    "graded sample of a benchmark",
+    ("evaluation_id", "benchmark", "problem_id", "n_rounds", "sample_index"),
+    (
+        Column("evaluation_id", STRING, "hash of all settings of the arm and of the judge, the model included"),
+        Column("model", STRING, "name@revision"),
+        Column("label", STRING, "what the user calls the model; the newest one counts"),
+        Column("benchmark", STRING, "the benchmark"),
+        Column("item", STRING, "its item, by number from 1"),
+        Column("problem_id", STRING, "the problem"),
+        Column("domain", STRING, "what it is about", values=_words(Domain)),
+        Column("gold_answer", STRING, "the reference answer; null for programs", nullable=True),
+        Column("arm", STRING, "treatment", values=_words(EvalArm)),
+        Column("n_rounds", INT, "rounds of hints so far, 0 without", minimum=0),
+        Column("sample_index", INT, "which of the problem's samples", minimum=0),
+        Column("trajectory_id", STRING, "its text; that of an earlier round where the text could not be continued"),
+        Column("is_correct", BOOL, "null: could not tell, which counts as not correct", nullable=True),
+        Column("outcome", STRING, "of the check; error where the rollout itself failed", values=_words(CheckOutcome)),
+        Column("answer_text", STRING, "final answer as extracted; null for programs", nullable=True),
+        Column("answer_key", STRING, "equal for answers of one problem that count as one", nullable=True),
+        Column("n_tokens", INT, "written by the model, over all rounds; null where unknown", nullable=True, minimum=0),
+        Column("n_tool_calls", INT, "executions, over all rounds", minimum=0),
+        Column("n_tool_errors", INT, "executions that did not end ok", minimum=0),
+        Column("called_python", BOOL, "at least one execution"),
+        Column("recipe_id", STRING, "hash of the settings that determine the arm's rollouts"),
+        Column("created_at", TIME, "when it was graded"),
+    ),
+)
+
+RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES, EVALUATIONS)
 DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, DUPLICATE_PAIRS)
 STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
 """Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""

@@ -22,6 +22,19 @@ class Arm(StrEnum):
     """Tools on, no hints: a trained model calls Python unprompted."""
 
 
+class EvalArm(StrEnum):
+    """Under which treatment a benchmark was answered."""
+
+    PLAIN = "plain"
+    """No tools, no hints."""
+    TOOLS = "tools"
+    """Python runs, no hints."""
+    HINT = "hint"
+    """The plain answer is cut and hinted, then hinted again before its stop token, round by round."""
+    RECORDED = "recorded"
+    """Written elsewhere and graded here."""
+
+
 class Origin(StrEnum):
     """Who wrote a segment. Loss masks are decided from this, in `train/`."""
 
@@ -110,6 +123,10 @@ class VerifierName(StrEnum):
     MATH_VERIFY = "math_verify"
     REASONING_GYM = "reasoning_gym"
     """The scorer that the generator of the task ships."""
+    CHOICE = "choice"
+    """One letter among the options of a multiple-choice question."""
+    CODE_TESTS = "code_tests"
+    """The problem's tests, run in the sandbox."""
 
 
 class SourceKind(StrEnum):

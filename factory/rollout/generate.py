@@ -15,9 +15,9 @@ from factory.workbench import Workbench
 from quality.answers import extract_answer
 from schemas.errors import StepFailed
 from schemas.protocols import Engine, Sandbox
-from schemas.records import HintUse, Segment, Trajectory
+from schemas.records import HintUse, Segment, ToolCall, Trajectory
 from schemas.tables import TRAJECTORIES
-from schemas.vocabulary import Origin, StopReason
+from schemas.vocabulary import ExecStatus, Origin, StopReason
 
 FAILED = (StopReason.ENGINE_ERROR, StopReason.SANDBOX_LOST)
 SHARD_ROWS = 256
@@ -71,12 +71,21 @@ async def make(run: Run, plan: Planned, engine: Engine, sandbox: Sandbox | None)
     prompt = engine.prompt(plan.messages)
     draft = Draft(engine.encode(prompt, special=True))
     hints: tuple[HintUse, ...] = ()
+    earlier_calls: tuple[ToolCall, ...] = ()
+    if plan.earlier is not None:
+        draft.segments += plan.earlier.segments
+        draft.tool_calls += plan.earlier.tool_calls
+        hints, earlier_calls = plan.earlier.hints, plan.earlier.tool_calls
     if plan.hint is not None:
-        hints = (_insert(plan, draft, engine),)
+        hints += (_insert(plan, draft, engine),)
 
     async def open_session() -> Any:
         assert sandbox is not None
-        return await sandbox.session()
+        session = await sandbox.session()
+        for call in earlier_calls:  # what earlier rounds defined is there; blocks that killed it then are left out
+            if call.status in (ExecStatus.OK, ExecStatus.ERROR):
+                await session.run(call.code)
+        return session
 
     await roll_out(
         draft,
@@ -89,7 +98,7 @@ async def make(run: Run, plan: Planned, engine: Engine, sandbox: Sandbox | None)
     segments = tuple(draft.segments)
     return Trajectory(
         trajectory_id=plan.trajectory_id,
-        parent_id=plan.baseline["trajectory_id"] if plan.baseline else None,
+        parent_id=_parent(plan),
         run_id=run.run_id,
         recipe_id=plan.recipe_id,
         problem_id=plan.problem.problem_id,
@@ -109,7 +118,7 @@ async def make(run: Run, plan: Planned, engine: Engine, sandbox: Sandbox | None)
         segments=segments,
         hints=hints,
         tool_calls=tuple(draft.tool_calls),
-        answer_text=extract_answer(answer_region(segments)),
+        answer_text=extract_answer(text_of(segments) if plan.answers_anywhere else answer_region(segments)),
         stop_reason=draft.stop_reason or StopReason.END,
         error=draft.error,
         n_tokens_model=_count(segments, Origin.MODEL),
@@ -123,7 +132,18 @@ async def make(run: Run, plan: Planned, engine: Engine, sandbox: Sandbox | None)
 def answer_region(segments: Sequence[Segment]) -> str:
     """The text that holds a trajectory's answer: from the first hint on, for the baseline before it was wrong."""
     first = next((i for i, segment in enumerate(segments) if segment.origin is Origin.HINT), 0)
-    return "".join(segment.text for segment in segments[first:])
+    return text_of(segments[first:])
+
+
+def text_of(segments: Sequence[Segment]) -> str:
+    """What segments concatenate to."""
+    return "".join(segment.text for segment in segments)
+
+
+def _parent(plan: Planned) -> str | None:
+    if plan.earlier is not None:
+        return plan.earlier.trajectory_id
+    return plan.baseline["trajectory_id"] if plan.baseline else None
 
 
 def _count(segments: Sequence[Segment], origin: Origin) -> int:
@@ -131,12 +151,13 @@ def _count(segments: Sequence[Segment], origin: Origin) -> int:
 
 
 def _insert(plan: Planned, draft: Draft, engine: Engine) -> HintUse:
-    """Put the kept part of the baseline and the hint into a draft."""
+    """Put the hint into a draft, after the kept part of the baseline or after all of an earlier round."""
     assert plan.hint is not None
-    assert plan.baseline is not None
     point, hint = plan.hint.point, plan.hint.hint
-    kept = plan.baseline["text"][: point.char_offset]
-    draft.add(Origin.MODEL, kept, ids_of_prefix(engine, plan.baseline["text"], plan.baseline["token_ids"], kept))
+    if plan.earlier is None:
+        assert plan.baseline is not None
+        kept = plan.baseline["text"][: point.char_offset]
+        draft.add(Origin.MODEL, kept, ids_of_prefix(engine, plan.baseline["text"], plan.baseline["token_ids"], kept))
     draft.add(Origin.HINT, plan.hint.text, engine.encode(plan.hint.text))
     return HintUse(
         hint_id=hint.hint_id,
@@ -144,7 +165,7 @@ def _insert(plan: Planned, draft: Draft, engine: Engine) -> HintUse:
         cut=point.cut,
         trigger=point.trigger,
         char_offset=point.char_offset,
-        round=1,
+        round=plan.round,
     )
 
 

@@ -10,7 +10,7 @@ from factory.rollout.debug import debug_program
 from factory.rollout.hints import PlannedHint, plan_hints
 from factory.run import Run
 from schemas.protocols import Sampling
-from schemas.records import Problem
+from schemas.records import Problem, Trajectory
 from schemas.vocabulary import Arm, Domain, StopReason
 
 
@@ -31,6 +31,11 @@ class Planned:
     baseline: Mapping[str, Any] | None = None
     """Of a hint trajectory: trajectory_id, text and token_ids of the stored baseline."""
     hint: PlannedHint | None = None
+    earlier: Trajectory | None = None
+    """Of a later round of hints: the trajectory whose whole text is continued."""
+    round: int = 1
+    answers_anywhere: bool = False
+    """Whether the answer may stand before the hint, too. A build hints wrong baselines only; an evaluation all."""
 
 
 def messages_for(run: Run, problem: Problem) -> tuple[dict[str, str], ...]:

@@ -1,0 +1,183 @@
+"""Programs judged in the real sandbox: right ones pass, wrong and cheating ones do not."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from factory.sandbox.pool import open_sandbox
+from quality.code_tests import final_program, judge_program, score_programs
+from schemas.errors import SandboxError
+from schemas.protocols import Limits, Sandbox
+from schemas.records import Problem
+from schemas.vocabulary import CheckOutcome, Domain, VerifierName
+from tests import shared_data
+from train.benchmark_rows import asserts, contest, function
+
+HUMANEVAL = {
+    "prompt": "from typing import List\n\ndef helper(x):\n    return x\n\n\ndef total(xs: List[int]):\n    'Sum.'\n",
+    "tests": "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n",
+    "entry_point": "total",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sandbox() -> AsyncIterator[Sandbox]:
+    try:
+        opened = await open_sandbox(limits=Limits(wall_s=20.0, cpu_s=1.0, memory_mb=256))
+    except SandboxError as error:
+        pytest.skip(f"no sandbox here: {error}")
+    yield opened
+    await opened.aclose()
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def fenced(code: str) -> str:
+    return f"Here it is:\n\n```python\n{code}\n```\nDone."
+
+
+def problem(tests: list[dict[str, Any]], **meta: Any) -> Problem:
+    return Problem(
+        problem_id="p", domain=Domain.CODE, source="s", split="test", statement="?", tests=json.dumps(tests),
+        licence="x", verifier=VerifierName.CODE_TESTS, meta=json.dumps(meta),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "program"),
+    [
+        ("```python\ndef f(): 1\n```\n```python\nprint(f())\n```", "f", "def f(): 1\n"),
+        ("```python\ndef f(): 1\n```\n```python\ndef f(): 2\n```", "f", "def f(): 2\n"),
+        ("```python\ndef f(): 1\n```\n```python\ndef f(): ", "f", "def f(): 1\n"),  # unfinished
+        ("```python\ndef g(): 1\n```", "f", "def g(): 1\n"),
+        ("```python\nclass Solution:\n    def f(self): 1\n```", "Solution.f", "class Solution:\n    def f(self): 1\n"),
+        ("```python\nf = lambda: 1\n```\n```python\nf()\n```", "f", "f = lambda: 1\n"),
+        ("```python\nprint(1)\n```\n```output\n1\n```", None, "print(1)\n"),
+        ("def f(): 1", "f", "def f(): 1"),
+    ],
+)
+async def test_the_program_is_found(text: str, entry: str | None, program: str) -> None:
+    assert final_program(text, entry) == program
+
+
+@pytest.mark.parametrize(
+    ("code", "is_correct"),
+    [
+        (
+            "def total(xs: List[int]) -> int:\n    return sum(map(helper, xs))",
+            True,
+        ),  # imports and helpers of the prompt
+        ("def total(xs):\n    return 3", False),
+        ("def total(xs):\n    exit(0)", False),
+        ("import os\ndef total(xs):\n    os._exit(0)", False),
+        ("exit(0)", False),
+        ("def total(xs):\n    return sum(xs)\nexit(0)", False),  # as a script it would end before its tests
+        ("def total(xs):\n    return sum(xs)\n# done", True),
+        ("def total(xs):\n    return sum(xs)\nprint(total([1]), end='')", True),
+        ("import os\nos._exit(0)", False),
+        ("raise SystemExit", False),
+        ("def total(xs):\n    while True: pass", False),
+        ("def total(xs", False),
+        ("def check(candidate): pass\ndef total(xs): return 0", False),  # the tests' check comes after it
+        ("print('2 of 2 passed')", False),
+    ],
+)
+async def test_functions_under_asserts(sandbox: Sandbox, code: str, is_correct: bool) -> None:
+    check = await judge_program(fenced(code), function(HUMANEVAL, "humaneval", "MIT"), sandbox)
+    assert (check.is_correct, check.outcome) == (is_correct, CheckOutcome.OK), check
+
+
+async def test_each_assert_is_a_test(sandbox: Sandbox) -> None:
+    row = {
+        "statement": "Add two numbers.",
+        "tests": ["assert add(1, 2) == 3", "assert add(-1, 2) == 1", "assert add(0, 0) == N"],
+        "setup": "N = 0", "reference": "def add(a, b):\n    return a + b",
+    }  # fmt: skip
+    made = asserts(row, "mbpp", "CC-BY-4.0")
+    assert "assert add(1, 2) == 3" in made.statement
+    assert json.loads(made.meta)["entry_point"] == "add"
+    right = await judge_program(fenced(str(row["reference"])), made, sandbox)
+    assert (right.is_correct, right.n_passed, right.n_tests) == (True, 3, 3)
+    wrong = await judge_program(fenced("def add(a, b):\n    return abs(a) + b"), made, sandbox)
+    assert (wrong.is_correct, wrong.n_passed, wrong.n_tests) == (False, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_correct"),
+    [
+        ("print(sum(map(int, input().split())))", True),
+        ("print(float(sum(map(int, input().split()))), ' ')", True),  # 3.0 is 3, blanks at the end go
+        ("print(3)", False),
+        ("exit(0)", False),
+        ("print(sum(map(int, input().split())))\nprint()\nprint(1)", False),
+    ],
+)
+async def test_programs_on_stdin(sandbox: Sandbox, code: str, is_correct: bool) -> None:
+    made = problem([{"input": "1 2\n", "output": "3\n"}, {"input": "2 2", "output": "4"}])
+    assert (await judge_program(fenced(code), made, sandbox)).is_correct is is_correct
+
+
+def lcb(**more: Any) -> dict[str, Any]:
+    public = [{"input": "[1, 2]\n3", "output": "[1, 2, 3]", "testtype": "functional"}]
+    starter = "class Solution:\n    def put(self, xs: List[int], x: int) -> List[int]:\n        "
+    return {
+        "statement": "Append.", "public": json.dumps(public), "private": "[]", "metadata": '{"func_name": "put"}',
+        "starter_code": starter, "released_at": "2024-08-03T00:00:00", "difficulty": "easy", **more,
+    }  # fmt: skip
+
+
+async def test_methods_are_called_with_their_arguments(sandbox: Sandbox) -> None:
+    made = contest(lcb(), "livecodebench", "unknown")
+    assert made.released_at == "2024-08-03"
+    right = "class Solution:\n    def put(self, xs, x):\n        return [*xs, x]"
+    assert (await judge_program(fenced(right), made, sandbox)).is_correct
+    for wrong in ("xs", "exit(0)", "print([1, 2, 3])"):
+        assert not (await judge_program(fenced(right.replace("[*xs, x]", wrong)), made, sandbox)).is_correct
+
+
+async def test_a_program_that_only_waits_is_undecided(sandbox: Sandbox) -> None:
+    opened = await open_sandbox(limits=Limits(wall_s=0.5, cpu_s=0.4), n_slots=1)
+    try:
+        made = problem([{"code": "f()"}], entry_point="f")
+        waits = await judge_program(fenced("import time\ndef f():\n    time.sleep(9)"), made, opened)
+        assert (waits.is_correct, waits.outcome) == (None, CheckOutcome.TIMEOUT)
+    finally:
+        await opened.aclose()
+
+
+async def test_verdicts_are_rows_in_order(sandbox: Sandbox) -> None:
+    made = function(HUMANEVAL, "humaneval", "MIT")
+    texts = [(f"t{i}", fenced(f"def total(xs): return sum(xs) + {i}"), made) for i in range(20)]
+    rows = [row async for row in score_programs(texts, sandbox, "judge")]
+    assert [row["trajectory_id"] for row in rows] == [f"t{i}" for i in range(20)]
+    assert [row["is_correct"] for row in rows] == [True] + [False] * 19
+    assert rows[0]["n_tests_passed"] == rows[0]["n_tests"] == 1
+    assert "AssertionError" in rows[1]["detail"]
+
+
+async def test_canonical_solutions_of_humaneval_pass_and_empty_ones_do_not(sandbox: Sandbox) -> None:
+    """The whole set of 164, as the registry reads it."""
+    for row in shared_data.rows("code_humaneval"):
+        entry = {**row, "tests": row["test"]}
+        made = function(entry, "humaneval", "MIT")
+        right = await judge_program(fenced(row["prompt"] + row["canonical_solution"]), made, sandbox)
+        assert right.is_correct, (row["task_id"], right)
+        wrong = await judge_program(fenced(row["prompt"] + "    return None\n"), made, sandbox)
+        exits = await judge_program(fenced(row["prompt"] + "    raise SystemExit(0)\n"), made, sandbox)
+        assert (wrong.is_correct, exits.is_correct) == (False, False), row["task_id"]
+
+
+async def test_reference_solutions_of_mbpp_pass(sandbox: Sandbox) -> None:
+    for row in shared_data.rows("code_mbpp")[:80]:
+        entry = {
+            "statement": row["text"],
+            "tests": row["test_list"],
+            "setup": row["test_setup_code"],
+            "reference": row["code"],
+        }
+        check = await judge_program(fenced(row["code"]), asserts(entry, "mbpp", "CC-BY-4.0"), sandbox)
+        assert check.is_correct, (row["task_id"], check)
