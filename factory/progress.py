@@ -28,6 +28,8 @@ class Meter:
     extra: float = 0.0
     """What `extra_unit` counts, such as tokens."""
     extra_unit: str = ""
+    note: str = ""
+    """What else the step wants to say of itself, such as its loss."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -35,7 +37,8 @@ class Meter:
         """Units per second, and what else is counted."""
         elapsed = max(time.monotonic() - self.started, 1e-6)
         text = f"{self.done / elapsed:.1f} {self.unit}/s"
-        return text + (f", {self.extra / elapsed:.0f} {self.extra_unit}/s" if self.extra else "")
+        text += f", {self.extra / elapsed:.0f} {self.extra_unit}/s" if self.extra else ""
+        return text + (f", {self.note}" if self.note else "")
 
     @property
     def left_s(self) -> float:
@@ -125,9 +128,10 @@ class Advance:
     meter: Meter
     show: Show = lambda: None
 
-    def __call__(self, n: int = 1, *, extra: float = 0.0, extra_unit: str = "") -> None:
+    def __call__(self, n: int = 1, *, extra: float = 0.0, extra_unit: str = "", note: str = "") -> None:
         """Count `n` more units."""
         self.meter.done += n
         self.meter.extra += extra
         self.meter.extra_unit = extra_unit or self.meter.extra_unit
+        self.meter.note = note or self.meter.note
         self.show()

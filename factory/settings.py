@@ -7,15 +7,16 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schemas.errors import RecipeError
 from schemas.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
 CHECKOUT = Path(__file__).parent.parent
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def default_home() -> Path:
@@ -36,7 +37,22 @@ def load_recipe(name: str, overrides: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: no such recipe, an unknown key, or a value of the wrong kind; names them all.
     """
-    path, data = _read(name)
+    return load_settings(Recipe, RECIPES, name, overrides)
+
+
+def load_settings(kind: type[Settings], folder: Path, name: str, overrides: Mapping[str, Any]) -> Settings:
+    """Settings of any kind from a TOML file, with single values replaced.
+
+    Args:
+        kind: The closed model that the file must fit, with a field `name`.
+        folder: Where the shipped files are.
+        name: A file of `folder` without its ending, or a path ending in `.toml`.
+        overrides: `section.key` -> value.
+
+    Raises:
+        RecipeError: no such recipe, an unknown key, or a value of the wrong kind; names them all.
+    """
+    path, data = _read(folder, name)
     data.setdefault("name", path.stem)
     for key, value in overrides.items():
         *sections, last = key.split(".")
@@ -47,26 +63,26 @@ def load_recipe(name: str, overrides: Mapping[str, Any]) -> Recipe:
                 raise RecipeError(f"--set {key}: '{section}' is a value, not a section.")
         table[last] = value
     try:
-        return Recipe.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(_explained(error, path)) from None
+        raise RecipeError(_explained(error, kind, path)) from None
 
 
-def _read(name: str, above: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
+def _read(folder: Path, name: str, above: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
     """A recipe file, laid over the one that its `extends` names."""
-    path = (above[-1].parent if above else Path()) / name if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    path = (above[-1].parent if above else Path()) / name if name.endswith(".toml") else folder / f"{name}.toml"
     if path in above:
         raise RecipeError(f"recipe {path} extends itself: {' -> '.join(p.name for p in (*above, path))}.")
     try:
         data = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        known = sorted(p.stem for p in RECIPES.glob("*.toml"))
+        known = sorted(p.stem for p in folder.glob("*.toml"))
         wanted = f"'{name}'" + (f", which {above[-1]} extends," if above else "")
         raise RecipeError(f"recipe {wanted} does not exist. Known: {', '.join(known)}; or a path to a .toml.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"recipe {path} cannot be read: {error}") from None
     base = data.pop("extends", None)
-    return path, data if base is None else _laid_over(_read(str(base), (*above, path))[1], data)
+    return path, data if base is None else _laid_over(_read(folder, str(base), (*above, path))[1], data)
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -96,13 +112,13 @@ def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _explained(error: ValidationError, path: Path) -> str:
+def _explained(error: ValidationError, kind: type[BaseModel], path: Path) -> str:
     """Every fault of a recipe, each with the key that was probably meant."""
     lines = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(fault["loc"][-1]), _keys_beside(fault["loc"]), n=1)
+            near = difflib.get_close_matches(str(fault["loc"][-1]), _keys_beside(kind, fault["loc"]), n=1)
             lines.append(f"unknown key '{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
         else:
             message = fault["msg"].removeprefix("Value error, ")
@@ -116,9 +132,9 @@ def _explained(error: ValidationError, path: Path) -> str:
     )
 
 
-def _keys_beside(location: Sequence[int | str]) -> list[str]:
+def _keys_beside(kind: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """The keys that would have been allowed where an unknown one stands."""
-    model: Any = Recipe
+    model: Any = kind
     for part in location[:-1]:
         if isinstance(part, str) and part in getattr(model, "model_fields", {}):
             model = model.model_fields[part].annotation

@@ -51,3 +51,7 @@ class SnapshotError(FactoryError):
 
 class SqlError(UsageError):
     """A query of the user's, or a model file, is wrong."""
+
+
+class TrainingError(FactoryError):
+    """A snapshot cannot be trained on with this model and recipe, or the training broke."""

@@ -180,6 +180,8 @@ class Manifest(Record):
     run_id: str
     recipe: dict[str, Any]
     engine: str
+    tokenizer: str | None = None
+    """Fingerprint of the tokenizer that the rows' token ids belong to; null where the engine has none of a model's."""
     sandbox: str
     n_rows: int
     columns: tuple[str, ...]

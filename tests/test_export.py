@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from factory.release.tokens import HINT, MODEL, PROMPT, TOOL, token_row
 from factory.release.turns import bare_output, tool_turns
 from factory.rollout.loop import output_block
 from schemas.errors import SnapshotError, UsageError
+from schemas.training import ExampleSettings
 from schemas.vocabulary import ExportFormat, StopReason
 from tests.builders import segment
 from tests.made_snapshots import OUTPUT, SEGMENTS, make_snapshot, trajectory
 from tests.scripted_build import factory, write_recipe
-from train.examples import make_example
+from train.examples import Example, Maker
 
 KEPT = {"problem_id": "p0", "domain": "math", "source": "made/up", "licence": "Apache-2.0", "trajectory_id": "t0"}
-IDS = st.lists(st.integers(0, 99), max_size=4)
 
 
 def export(home: Path, wanted: str, out: Path, reference: str = "d_seed", **options: Any) -> list[dict[str, Any]]:
@@ -96,30 +97,45 @@ def test_every_token_has_an_author() -> None:
     assert made["labels"] == [-100, -100, sizes[0], -100, sizes[2], -100, sizes[4], 9]
 
 
+class Letters:
+    """A codec of one token per character, with a begin token before a prompt."""
+
+    def prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        raise NotImplementedError
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        return [-1] * special + [ord(c) for c in text]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(chr(i) for i in token_ids if i >= 0)
+
+
+LETTERS = Letters()
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from(["model", "hint", "tool"]), st.text(max_size=4), IDS | st.none()), max_size=6),
+    st.lists(st.tuples(st.sampled_from(["model", "hint", "tool"]), st.text(max_size=4), st.booleans()), max_size=6),
     st.sampled_from(list(StopReason)),
     st.booleans(),
     st.text(max_size=4),
 )
 def test_labels_are_those_of_the_trainer_position_by_position(
-    pieces: list[tuple[str, str, list[int] | None]], stop_reason: str, hint_loss: bool, prompt: str
+    pieces: list[tuple[str, str, bool]], stop_reason: str, hint_loss: bool, prompt: str
 ) -> None:
     row = {
         "trajectory_id": "t",
         "prompt": prompt,
-        "segments": [segment(origin, text, 1, ids) for origin, text, ids in pieces],
+        "segments": [segment(o, text, 1, LETTERS.encode(text) if has_ids else None) for o, text, has_ids in pieces],
         "stop_reason": stop_reason,
+        "engine": "the model's own",
+        "messages": [],
     }
-
-    def encode(text: str) -> list[int]:
-        return [ord(c) for c in text]
-
-    def encode_prompt(text: str) -> list[int]:
-        return [1, *encode(text)]
-
-    theirs = make_example(row, encode, encode_prompt, 2, hint_loss=hint_loss)
-    ours = token_row(row, encode, encode_prompt, 2, hint_loss=hint_loss)
+    settings = ExampleSettings(max_length=10_000, hint_loss=hint_loss)
+    theirs = Maker(LETTERS, 2, settings, "the model's own").make(row)
+    ours = token_row(row, LETTERS.encode, lambda text: LETTERS.encode(text, special=True), 2, hint_loss=hint_loss)
+    if not isinstance(theirs, Example):
+        assert all(label == -100 for label in ours["labels"])
+        return
     assert (ours["input_ids"], ours["labels"]) == (theirs.input_ids, theirs.labels)
     assert len(ours["origin"]) == len(theirs.input_ids)
 

@@ -9,11 +9,12 @@ from factory.engines.tokenizer import Tokenized
 from factory.release.export import Options, export_snapshot
 from factory.release.tokens import MODEL
 from schemas.errors import EngineError, SnapshotError
+from schemas.training import ExampleSettings
 from schemas.vocabulary import ExportFormat
 from tests.builders import segment
 from tests.made_snapshots import SEGMENTS, make_snapshot, trajectory
 from tests.tiny_model import tiny_model
-from train.examples import NO_LOSS, make_example
+from train.examples import NO_LOSS, Example, Maker
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +61,8 @@ def test_pretokenised_rows_are_those_of_train_examples(
     options: dict[str, Any] = {"model": str(model), "hint_loss": hint_loss}
     loaded = export(tmp_path, ExportFormat.PRETOKENISED, tmp_path / f"out.{ending}", **options)
     own = Tokenized(tokenizer)
-    theirs = [
-        make_example(
-            row, own.encode, lambda t: own.encode(t, special=True), tokenizer.eos_token_id, hint_loss=hint_loss
-        )
-        for row in rows
-    ]
+    maker = Maker(own, tokenizer.eos_token_id, ExampleSettings(max_length=10_000, hint_loss=hint_loss))
+    theirs = [example for row in rows if isinstance(example := maker.make(row | {"messages": []}), Example)]
     assert [(row["input_ids"], row["labels"]) for row in loaded] == [(e.input_ids, e.labels) for e in theirs]
     for row, made in zip(loaded, rows, strict=True):
         end = tokenizer.eos_token if made["stop_reason"] == "end" else ""

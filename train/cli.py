@@ -1,11 +1,12 @@
-"""The `train` command. Training itself follows; what exists is the step before it, which any trainer can use."""
+"""The `train` command: a list of thin calls. Heavy libraries are imported by the command that needs them."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from factory.cli import run_app
+from factory.cli import INTERRUPTED, run_app
 
 app = typer.Typer(
     help="Train on snapshots of the factory.",
@@ -37,6 +38,31 @@ def examples(
     from train.pretokenise import pretokenise
 
     pretokenise(snapshot, out, model, home, hint_loss=hint_loss)
+
+
+@app.command()
+def run(
+    snapshot: Annotated[str, typer.Argument(help="Such as d_seed@latest, d_seed@v3, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the trained model; an interrupted training goes on there.")],
+    model: Annotated[str, typer.Option(help="What to train: `embedded`, a hub id or a local folder.")] = "embedded",
+    recipe: Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1) or path of a .toml.")] = "demo",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
+    ] = None,
+    home: Annotated[Path | None, typer.Option(help="Where snapshots are kept. Default: as for factory.")] = None,
+) -> None:
+    """Train a model on a snapshot; the same command goes on where it was interrupted."""
+    from factory.settings import default_home
+    from train.recipe import load_training_recipe
+
+    settings = load_training_recipe(recipe, set_ or [])
+    try:
+        from train.sft import train_model
+
+        train_model(snapshot, model, settings, out, home or default_home())
+    except KeyboardInterrupt:  # caught here, because typer would end without a word
+        print(f"interrupted: the same command goes on from the newest checkpoint in {out}.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command("eval")

@@ -1,18 +1,45 @@
 """Token-exact training examples: which positions carry loss is decided here, from the origin of each segment.
 
 Model tokens always do, tool output and the prompt never, hints by a switch (one reading of the paper masks them). The
-ids are those that were sampled; text is tokenised only where a segment has none, each segment by itself, so that no
-token spans two authors.
+ids are those that were sampled, where the tokenizer is the one that sampled them; else text is tokenised anew, each
+segment by itself, so that no token spans two authors. Either way the ids must decode to the text, or the row is left
+out: a mask over other tokens than the text's would train on the wrong ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, Protocol
 
+from schemas.training import ExampleSettings
 from schemas.vocabulary import Origin, StopReason
 
 NO_LOSS = -100
 """The label that trainers leave out of the loss."""
+
+
+class Codec(Protocol):
+    """Text to ids and back, and a model's chat template; `factory.engines.tokenizer.Tokenized` is one."""
+
+    def prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        """Apply the chat template, up to where the answer begins."""
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of ids, unchanged."""
+
+
+class LeftOut(StrEnum):
+    """Why a row of the snapshot is not trained on."""
+
+    TOO_LONG = "too_long"
+    """Longer than max_length, and the recipe drops such rows."""
+    NOTHING_TO_LEARN = "nothing_to_learn"
+    """No position carries loss, as where the cut fell before the model's first token."""
+    IDS_DIFFER = "ids_differ"
+    """A segment's ids do not decode to its text, so its boundaries are not those of the tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +49,9 @@ class Example:
     trajectory_id: str
     input_ids: list[int]
     labels: list[int]
+    is_cut: bool = False
+    has_new_prompt: bool = False
+    """The chat template at hand renders the messages otherwise than the one that the row was sampled under."""
 
     @property
     def n_trained(self) -> int:
@@ -29,44 +59,53 @@ class Example:
         return sum(label != NO_LOSS for label in self.labels)
 
 
-def make_example(
-    row: Mapping[str, Any],
-    encode: Callable[[str], list[int]],
-    encode_prompt: Callable[[str], list[int]],
-    eos_id: int,
-    *,
-    hint_loss: bool = False,
-) -> Example:
-    """One snapshot row as ids and labels.
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes examples for one model. `eos_id` ends a row, with loss, where the model ended its answer itself.
 
-    Args:
-        row: Columns trajectory_id, prompt, segments, stop_reason of a snapshot.
-        encode: Text to ids, control tokens spelled out in it taken as ordinary characters.
-        encode_prompt: Text to ids, control tokens recognised.
-        eos_id: Ends the example, with loss, where the model ended its answer itself.
-        hint_loss: Whether hints carry loss.
+    Rows that `model_name` itself made keep their prompt. Others get it from their messages by the model's own chat
+    template. `reuse_ids` says that the stored ids belong to the codec's tokenizer.
     """
-    ids = encode_prompt(row["prompt"])
-    labels = [NO_LOSS] * len(ids)
-    trained = {Origin.MODEL, Origin.HINT} if hint_loss else {Origin.MODEL}
-    for segment in row["segments"]:
-        own = list(segment["token_ids"]) if segment["token_ids"] is not None else encode(segment["text"])
-        ids += own
-        labels += own if Origin(segment["origin"]) in trained else [NO_LOSS] * len(own)
-    if row["stop_reason"] == StopReason.END:
-        ids.append(eos_id)
-        labels.append(eos_id)
-    return Example(row["trajectory_id"], ids, labels)
 
+    codec: Codec
+    eos_id: int
+    settings: ExampleSettings
+    model_name: str = ""
+    reuse_ids: bool = True
 
-def make_examples(
-    rows: Iterable[Mapping[str, Any]],
-    encode: Callable[[str], list[int]],
-    encode_prompt: Callable[[str], list[int]],
-    eos_id: int,
-    *,
-    hint_loss: bool = False,
-) -> Iterator[Example]:
-    """Examples of all rows, in order."""
-    for row in rows:
-        yield make_example(row, encode, encode_prompt, eos_id, hint_loss=hint_loss)
+    def make(self, row: Mapping[str, Any]) -> Example | LeftOut:
+        """One snapshot row as ids and labels, or why not.
+
+        Args:
+            row: Columns trajectory_id, engine, messages, prompt, segments, stop_reason of a snapshot.
+        """
+        prompt = self._prompt(row)
+        ids = self.codec.encode(prompt, special=True)
+        if self.codec.decode(ids) != prompt:
+            return LeftOut.IDS_DIFFER
+        labels = [NO_LOSS] * len(ids)
+        for segment in row["segments"]:
+            stored = segment["token_ids"] if self.reuse_ids else None
+            own = list(stored) if stored is not None else self.codec.encode(segment["text"])
+            if self.codec.decode(own) != segment["text"]:
+                return LeftOut.IDS_DIFFER
+            ids += own
+            labels += own if self._has_loss(segment["origin"]) else [NO_LOSS] * len(own)
+        if row["stop_reason"] == StopReason.END:
+            ids.append(self.eos_id)
+            labels.append(self.eos_id)
+        limit = self.settings.max_length
+        is_cut = len(ids) > limit
+        if is_cut and self.settings.long_rows == "drop":
+            return LeftOut.TOO_LONG
+        example = Example(row["trajectory_id"], ids[:limit], labels[:limit], is_cut, prompt != row["prompt"])
+        return example if example.n_trained else LeftOut.NOTHING_TO_LEARN
+
+    def _prompt(self, row: Mapping[str, Any]) -> str:
+        asked = [message for message in row["messages"] or () if message["role"] != "assistant"]
+        if row["engine"] == self.model_name or not asked:
+            return str(row["prompt"])
+        return self.codec.prompt(asked)
+
+    def _has_loss(self, origin: str) -> bool:
+        return origin == Origin.MODEL or (origin == Origin.HINT and self.settings.hint_loss)

@@ -1,5 +1,7 @@
 """What the engines that load a model themselves share: text to tokens and back, and which tokens end a turn."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +49,26 @@ def load_tokenizer(weights: Weights) -> Any:
             f"  use an instruction-tuned model, or add chat_template.jinja to the model folder."
         )
     return tokenizer
+
+
+DECIDE_IDS = ("model", "normalizer", "pre_tokenizer", "added_tokens")
+"""Parts of a serialised tokenizer that decide which ids a text gets, where no special tokens are added."""
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str | None:
+    """Hash of what decides a text's ids: vocabulary, merges, normaliser, pre-tokeniser, added tokens.
+
+    The same for a model and its fine-tuned child. Chat template, padding, truncation and the name do not count.
+
+    Returns:
+        64 hexadecimal digits; None for a tokenizer that is not of the `tokenizers` library, which cannot be compared.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not hasattr(backend, "to_str"):
+        return None
+    parts = json.loads(backend.to_str())
+    text = json.dumps({name: parts.get(name) for name in DECIDE_IDS}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def end_ids(tokenizer: Any, generation_config: Any) -> set[int]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from factory.release.card import write_card
 from factory.run import Run
 from quality.gate import gate_failure_message, run_gate
-from schemas.errors import GateFailed
+from schemas.errors import EngineError, GateFailed
 from schemas.records import FileEntry, GateCheck, Manifest
 from schemas.tables import SNAPSHOTS, Table
 from warehouse.models import AUDITS, model_files
@@ -88,6 +88,7 @@ def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str
             recipe=run.recipe.model_dump(mode="json"),
             engine=run.engine_name,
             sandbox=", ".join(sorted(set(rows["sandbox"].to_pylist()) - {None})),
+            tokenizer=_tokenizer(run),
             n_rows=rows.num_rows,
             columns=tuple(rows.schema.names),
             funnel=tuple(funnel),
@@ -98,6 +99,20 @@ def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str
 
     folder = write_snapshot(run.store.home, run.build, rows, decorate, manifest)
     return Promotion(folder, f"{run.build}@{folder.name}", rows.num_rows, digest, is_new=True)
+
+
+def _tokenizer(run: Run) -> str | None:
+    """Fingerprint of the tokenizer whose ids the rows hold. Without one the ids are made anew at training."""
+    settings = run.recipe.engine
+    if settings.kind == "scripted":
+        return None
+    from factory.engines.local_model import find_weights
+    from factory.engines.tokenizer import load_tokenizer, tokenizer_fingerprint
+
+    try:
+        return tokenizer_fingerprint(load_tokenizer(find_weights(settings, run.store.home)))
+    except (EngineError, OSError, ValueError, KeyError, ImportError):  # all rows are made: no reason to lose them
+        return None
 
 
 def _too_small(run: Run, n_rows: int, current: str | None) -> str:
