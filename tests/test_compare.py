@@ -64,6 +64,15 @@ def test_differences_are_paired_over_shared_problems(home: Path) -> None:
     assert (none["shared problems"], none["difference"]) == (0, "")
 
 
+def test_all_pools_the_problems_of_every_benchmark(home: Path) -> None:
+    rows = [evaluation("base", "plain", 0, i, i < 6, benchmark="products") for i in range(30)]
+    Store(home).append(EVALUATIONS, rows)  # the same problem ids as in sums: they stay apart
+    cells = collect(home, ["base"], ["sums", "products"])
+    pooled = [(cell.column.title, len(cell.rates), cell.accuracy.mean) for cell in cells if cell.benchmark == "all"]
+    assert pooled == [("base:plain", 40, (1 + 6) / 40)]  # the other arms were not evaluated on products
+    assert not [cell for cell in collect(home, ["base"], ["sums"]) if cell.benchmark == "all"]
+
+
 def test_the_table_is_printed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     show_comparison(["base", "start"], [], None, home)
     printed = capsys.readouterr().out

@@ -2,7 +2,8 @@
 
 A column is one arm and round of one model: `base:plain`, `base:tools`, `base:hint2`. An entry without an arm stands for
 all its arms, in that order. Each column is held against the first, over the problems that both answered; where a model
-was evaluated under several settings the latest evaluation of a benchmark counts.
+was evaluated under several settings the latest evaluation of a benchmark counts. With several benchmarks, `all` pools
+their problems, each of one weight, for the columns that were evaluated on every one of them.
 """
 
 import difflib
@@ -22,6 +23,8 @@ from train.metrics import Interval, bootstrap_interval, majority_is_correct, pai
 from warehouse.store import Store
 
 _ARM = re.compile(r"(?P<model>.+):(?P<arm>plain|tools|recorded|hint(?P<round>\d+)?)")
+ALL = "all"
+"""What stands for the benchmark where all of them are pooled."""
 _ORDER = {EvalArm.PLAIN: 0, EvalArm.RECORDED: 1, EvalArm.TOOLS: 2, EvalArm.HINT: 3}
 
 
@@ -98,14 +101,16 @@ def collect(home: Path, entries: Sequence[str], on: Sequence[str]) -> list[Cell]
         raise UsageError(f"nothing was evaluated on {', '.join(missing)}. There is: {', '.join(known)}.")
     groups: dict[tuple[Column, str], list[dict[str, Any]]] = {}
     columns = list(dict.fromkeys(column for entry in entries for column in _columns(entry, rows, groups)))
-    cells = [
-        _cell(name, column, groups[column, name])
-        for name in on or known
-        for column in columns
-        if (column, name) in groups
-    ]
-    if not cells:
+    shown = [name for name in on or known if any((column, name) in groups for column in columns)]
+    if not shown:
         raise UsageError(f"none of {', '.join(entries)} was evaluated on {', '.join(on)}.")
+    cells = [_cell(name, c, groups[c, name]) for name in shown for c in columns if (c, name) in groups]
+    whole = [column for column in columns if len(shown) > 1 and all((column, name) in groups for name in shown)]
+    for column in whole:
+        rows = [
+            row | {"problem_id": f"{name} {row['problem_id']}"} for name in shown for row in groups[column, name]
+        ]  # a problem may stand in two benchmarks
+        cells.append(_cell(ALL, column, rows))
     return cells
 
 
@@ -166,7 +171,7 @@ def _cell(benchmark: str, column: Column, rows: Iterable[dict[str, Any]]) -> Cel
         accuracy=bootstrap_interval(list(rates.values()), len(samples)),
         k=k,
         pass_k=sum(pass_at_k(n, c, k) for n, c in counts) / len(counts),
-        majority=None if samples[0]["domain"] == Domain.CODE else sum(majority) / len(majority),
+        majority=None if any(row["domain"] == Domain.CODE for row in samples) else sum(majority) / len(majority),
         n_undecided=sum(row["is_correct"] is None for row in samples),
         mean_tokens=sum(tokens) / len(tokens) if tokens else None,
         tool_use_rate=sum(row["called_python"] for row in samples) / len(samples),
