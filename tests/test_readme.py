@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -19,16 +20,26 @@ def test_the_commands_that_are_not_run_exist() -> None:
     import typer.main
 
     from factory.cli import app
+    from train.cli import app as train_app
 
-    build = typer.main.get_command(app).commands["build"].commands["d_seed"]  # type: ignore[attr-defined]
-    known = {option for parameter in build.params for option in parameter.opts}
+    roots: dict[str, Any] = {"factory": typer.main.get_command(app), "train": typer.main.get_command(train_app)}
     lines = [line for body in blocks(run=False) for line in body.splitlines() if line]
     assert any("--recipe arxiv_v1 --engine vllm" in line for line in lines)
     for line in lines:
         words = shlex.split(line)
-        assert words[:3] == ["factory", "build", "d_seed"]
-        assert {word for word in words if word.startswith("--")} <= known
-    for name in ("arxiv_v1", "emnlp", "demo"):
+        if words[0] == "make":
+            assert f"{words[1]}:" in (ROOT / "Makefile").read_text()
+            continue
+        if words[0] == "accelerate":
+            assert (ROOT / words[3]).is_file()
+            assert words[4:6] == ["-m", "train.cli"]
+            words = ["train", *words[6:]]
+        command = roots[words.pop(0)]
+        while words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+    for name in ("arxiv_v1", "emnlp", "demo", "loop"):
         assert load_recipe(name, {}).problems.sources
 
 
