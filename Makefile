@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 
 LIMIT ?= 192
 MODEL ?= embedded
-LOOP := warehouse/data/loop-$(LIMIT)
+HELD_OUT ?= 60
+LOOP ?= warehouse/data/loop-$(LIMIT)
 
 .PHONY: help install d_seed loop test test-slow test-vllm check format bench clean
 
@@ -37,10 +38,10 @@ loop: $(INSTALLED)  ## base -> D_seed -> START-0 -> D_START -> START, and what e
 	@$(BIN)/train run d_start@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/start
 	@$(BIN)/factory build d_rft --recipe loop --limit $(LIMIT) --model $(MODEL)
 	@$(BIN)/train run d_rft@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/rft
-	@$(BIN)/train eval --on held-out --recipe loop --model $(MODEL) --label base --arms plain,tools,hint --rounds 3
-	@$(BIN)/train eval --on held-out --recipe loop --model $(LOOP)/trained/start0 --label START-0 --arms tools
-	@$(BIN)/train eval --on held-out --recipe loop --model $(LOOP)/trained/start --label START --arms tools
-	@$(BIN)/train eval --on held-out --recipe loop --model $(LOOP)/trained/rft --label RFT --arms plain
+	@$(BIN)/train eval --on held-out --limit $(HELD_OUT) --recipe loop --model $(MODEL) --label base --arms plain,tools,hint --rounds 3
+	@$(BIN)/train eval --on held-out --limit $(HELD_OUT) --recipe loop --model $(LOOP)/trained/start0 --label START-0 --arms tools
+	@$(BIN)/train eval --on held-out --limit $(HELD_OUT) --recipe loop --model $(LOOP)/trained/start --label START --arms tools
+	@$(BIN)/train eval --on held-out --limit $(HELD_OUT) --recipe loop --model $(LOOP)/trained/rft --label RFT --arms plain
 	@$(BIN)/train compare base:plain base:tools base:hint1 base:hint2 base:hint3 START-0:tools START:tools RFT:plain --out $(LOOP)/plots
 
 test: $(INSTALLED)  ## the fast tests, under ten minutes

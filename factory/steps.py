@@ -22,7 +22,7 @@ from warehouse.duplicates import duplicate_pairs
 from warehouse.models import build_models
 from warehouse.repair import repair
 from warehouse.signals import signals
-from warehouse.store import chunks
+from warehouse.store import chunks, fetch
 
 BATCH = 512
 
@@ -31,9 +31,7 @@ def query(run: Run, sql: str) -> list[dict[str, Any]]:
     """Rows of a query over the shards, after building the models that it names."""
     with run.store.connect() as con:
         build_models(con, run.params, needed_by=sql)
-        cursor = con.execute(sql)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return fetch(con, sql)
 
 
 def store_problems(run: Run) -> None:

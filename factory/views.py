@@ -16,7 +16,7 @@ from schemas.errors import SqlError, UsageError
 from schemas.tables import STORED_TABLES
 from warehouse.models import model_files
 from warehouse.snapshots import read_manifest, versions
-from warehouse.store import Store
+from warehouse.store import Store, fetch
 
 MAX_ROWS = 1000
 COLOURS = {"model": "default", "hint": "yellow", "tool": "cyan"}
@@ -105,16 +105,16 @@ def show_story(home: Path, wanted: str) -> None:
     """
     with open_warehouse(home) as con:
         problem_id = _find_problem(con, wanted)
-        problem = _rows(con, "select * from marts.problems where problem_id = ?", problem_id)[0]
-        trajectories = _rows(
+        problem = fetch(con, "select * from marts.problems where problem_id = ?", [problem_id])[0]
+        trajectories = fetch(
             con,
             "select t.*, v.is_correct, v.outcome, v.detail, s.drop_reason, s.duplicate_of "
             "from staging.trajectories as t left join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
             "left join marts.trajectories_scored as s on s.trajectory_id = t.trajectory_id "
             "where t.problem_id = ? order by t.arm, t.sample_index, t.is_repaired",
-            problem_id,
+            [problem_id],
         )
-        contaminated = _rows(con, "select * from derived.contamination where problem_id = ?", problem_id)
+        contaminated = fetch(con, "select * from derived.contamination where problem_id = ?", [problem_id])
     out = make_console()
     _line(out, f"problem {problem_id}  ({problem['domain']}, {problem['source']})", "bold")
     _line(out, f"  {problem['statement']}")
@@ -176,12 +176,6 @@ def _show_trajectory(out: Console, row: Mapping[str, Any]) -> None:
 
 def _line(out: Console, text: str, style: str = "") -> None:
     out.print(Text(shown(text), style))
-
-
-def _rows(con: duckdb.DuckDBPyConnection, sql: str, *values: object) -> list[dict[str, Any]]:
-    cursor = con.execute(sql, list(values))
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _print(names: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:

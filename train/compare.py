@@ -20,7 +20,7 @@ from schemas.errors import UsageError
 from schemas.recipe import EngineSettings
 from schemas.vocabulary import Domain, EvalArm
 from train.metrics import Interval, bootstrap_interval, majority_is_correct, paired_difference, pass_at_k
-from warehouse.store import Store
+from warehouse.store import Store, fetch
 
 _ARM = re.compile(r"(?P<model>.+):(?P<arm>plain|tools|recorded|hint(?P<round>\d+)?)")
 ALL = "all"
@@ -91,9 +91,7 @@ def collect(home: Path, entries: Sequence[str], on: Sequence[str]) -> list[Cell]
     """
     store = Store(home)
     with store.connect() as con:
-        cursor = con.execute("from raw.evaluations order by problem_id, sample_index")
-        names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows = fetch(con, "from raw.evaluations order by problem_id, sample_index")
     if not rows:
         raise UsageError(f"{home} holds no evaluations yet.\n  next:  train eval --on held-out --label base")
     known = sorted({row["benchmark"] for row in rows})

@@ -18,7 +18,7 @@ from typing import Any
 from factory.progress import Reporter
 from factory.rollout.generate import FAILED, generate, text_of
 from factory.rollout.plan import Planned
-from factory.rollout.rounds import plan_round, plan_samples, tools_recipe_id
+from factory.rollout.rounds import plan_answers, plan_round, tools_recipe_id
 from factory.run import EVAL, Run, open_run, rebuild_database
 from factory.steps import check_gold_answers
 from factory.workbench import Workbench, name_of_engine
@@ -113,10 +113,10 @@ async def _attempts(run: Run, bench: Workbench, ui: Reporter, order: Order) -> t
         return made
 
     if EvalArm.TOOLS in order.arms:
-        found = await make("tools", plan_samples(run, problems, order.n_samples, tools=True))
+        found = await make("tools", plan_answers(run, problems, order.n_samples, tools=True))
         attempts += [Attempt(EvalArm.TOOLS, 0, tools_recipe_id(run), t) for t in found.values()]
     if EvalArm.PLAIN in order.arms or EvalArm.HINT in order.arms:
-        found = await make("plain", plan_samples(run, problems, order.n_samples, tools=False))
+        found = await make("plain", plan_answers(run, problems, order.n_samples, tools=False))
         attempts += [Attempt(EvalArm.PLAIN, 0, run.ids.baseline, t) for t in found.values()]
         last = list(found.values())
         for number in range(1, order.n_rounds + 1) if EvalArm.HINT in order.arms else ():

@@ -16,7 +16,7 @@ from schemas.tables import EVALUATIONS
 from schemas.vocabulary import CheckOutcome, Domain, EvalArm, ExecStatus, VerifierName
 from train.votes import vote_keys
 from train.windows import Benchmark
-from warehouse.store import Store, chunks
+from warehouse.store import Store, chunks, fetch
 
 SHARD_ROWS = 100_000
 
@@ -34,9 +34,7 @@ class Attempt:
 def query(store: Store, sql: str, **values: object) -> list[dict[str, Any]]:
     """Rows of a query over the shards."""
     with store.connect() as con:
-        cursor = con.execute(sql, values)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return fetch(con, sql, values)
 
 
 def judge_id(run: Run, problem: Problem) -> str:

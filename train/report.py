@@ -1,11 +1,11 @@
 """The leaderboard as a table for the terminal."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import duckdb
 
 from factory.progress import make_console, make_table
+from warehouse.store import fetch
 
 COLUMNS = {
     "label": "model",
@@ -28,11 +28,10 @@ COLUMNS = {
 
 def leaderboard(con: duckdb.DuckDBPyConnection, evaluation_ids: Sequence[str], benchmarks: Sequence[str]) -> None:
     """Print the rows of marts.leaderboard that an evaluation made, to stdout."""
-    cursor = con.execute(
+    rows = fetch(
+        con,
         "select *, low_95 || ' to ' || high_95 as interval from marts.leaderboard "
         "where evaluation_id in (select unnest($ids)) and benchmark in (select unnest($names))",
         {"ids": list(evaluation_ids), "names": list(benchmarks)},
     )
-    names = [column[0] for column in cursor.description]
-    rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     make_console().print(make_table(list(COLUMNS.values()), [[row[name] for name in COLUMNS] for row in rows]))

@@ -190,6 +190,13 @@ class Store:
         return con
 
 
+def fetch(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[dict[str, Any]]:
+    """Rows of a query by column name; `values` are its parameters, as DuckDB takes them."""
+    cursor = con.execute(sql, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
 def _comments() -> dict[str, str]:
     """What each table is, for readers of the DuckDB file."""
     stored = {name: f"one row per {table.grain}" for name, table in STORED_TABLES.items()}

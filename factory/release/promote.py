@@ -17,6 +17,7 @@ from schemas.records import FileEntry, GateCheck, Manifest
 from schemas.tables import SNAPSHOTS, Table
 from warehouse.models import AUDITS, model_files
 from warehouse.snapshots import content_hash, read_manifest, versions, write_snapshot
+from warehouse.store import fetch
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,7 @@ def candidate(con: duckdb.DuckDBPyConnection, table: Table) -> pa.Table:
 
 def funnel_rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """marts.funnel, in order."""
-    cursor = con.execute("select * from marts.funnel order by step_no")
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return fetch(con, "from marts.funnel order by step_no")
 
 
 def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str, current: str | None) -> Promotion:

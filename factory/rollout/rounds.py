@@ -34,7 +34,7 @@ def tools_recipe_id(run: Run) -> str:
     return fingerprint("tools", run.ids.baseline, sampling, run.recipe.sandbox)
 
 
-def plan_samples(run: Run, problems: Iterable[Problem], n_samples: int, *, tools: bool) -> list[Planned]:
+def plan_answers(run: Run, problems: Iterable[Problem], n_samples: int, *, tools: bool) -> list[Planned]:
     """`n_samples` answers per problem without hints; more samples leave the first ones as they are."""
     settings = run.recipe.hint if tools else run.recipe.baseline
     arm, recipe_id = (Arm.SELF, tools_recipe_id(run)) if tools else (Arm.BASELINE, run.ids.baseline)
