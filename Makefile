@@ -33,11 +33,11 @@ loop: export FACTORY_HOME := $(LOOP)
 loop: $(INSTALLED)  ## base -> D_seed -> START-0 -> D_START -> START, and what each of them can do (MODEL=..., LIMIT=5000 on a GPU)
 	@# every line goes on where it was interrupted, and says "unchanged" where it was finished
 	@$(BIN)/factory build d_seed --recipe loop --limit $(LIMIT) --model $(MODEL)
-	@$(BIN)/train run d_seed@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/start0
+	@$(BIN)/train run d_seed@latest --model $(MODEL) --out $(LOOP)/trained/start0
 	@$(BIN)/factory build d_start --recipe loop --limit $(LIMIT) --model $(LOOP)/trained/start0
-	@$(BIN)/train run d_start@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/start
+	@$(BIN)/train run d_start@latest --model $(MODEL) --out $(LOOP)/trained/start
 	@$(BIN)/factory build d_rft --recipe loop --limit $(LIMIT) --model $(MODEL)
-	@$(BIN)/train run d_rft@latest --recipe loop --model $(MODEL) --out $(LOOP)/trained/rft
+	@$(BIN)/train run d_rft@latest --model $(MODEL) --out $(LOOP)/trained/rft
 	@$(BIN)/train eval --on held-out --limit $(HELD_OUT) --recipe loop --model $(MODEL) --label base --arms plain,tools,hint --rounds 3
 	@$(BIN)/train eval --on held-out --limit $(HELD_OUT) --recipe loop --model $(LOOP)/trained/start0 --label START-0 --arms tools
 	@$(BIN)/train eval --on held-out --limit $(HELD_OUT) --recipe loop --model $(LOOP)/trained/start --label START --arms tools
