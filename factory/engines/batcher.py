@@ -18,6 +18,10 @@ PREFILL_CHUNK = 512
 """Tokens of a prompt per forward pass, so that memory stays bounded."""
 
 
+NUCLEUS_GUESS = 64
+"""Tokens that are looked at first for the nucleus."""
+
+
 @dataclass
 class Request:
     """One running completion."""
@@ -41,16 +45,31 @@ class Request:
 def pick(logits: torch.Tensor, request: Request) -> tuple[int, float]:
     """Choose the next token from float32 logits of shape (vocabulary,); returns it and its log-probability."""
     logprobs = logits.log_softmax(-1)
-    sampling = request.sampling
-    if sampling.temperature == 0:
+    if request.sampling.temperature == 0:
         token = int(logits.argmax())
     else:
         if request.generator is None:
             request.generator = torch.Generator().manual_seed(request.seed)
-        probs, order = (logits / sampling.temperature).softmax(-1).sort(descending=True, stable=True)
-        probs[probs.cumsum(-1) - probs > sampling.top_p] = 0
-        token = int(order[torch.multinomial(probs, 1, generator=request.generator)])
+        probs, tokens = nucleus((logits / request.sampling.temperature).softmax(-1), request.sampling.top_p)
+        steps = probs.cumsum(-1)
+        drawn = torch.rand((), generator=request.generator) * steps[-1]
+        token = int(tokens[min(int(torch.searchsorted(steps, drawn, right=True)), len(tokens) - 1)])
     return token, float(logprobs[token])
+
+
+def nucleus(probs: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most likely tokens that together hold `top_p`, and their probabilities, not scaled to 1.
+
+    Sorting a whole vocabulary for every token took a quarter of the time of sampled runs, and a few dozen tokens nearly
+    always suffice.
+    """
+    for n in (NUCLEUS_GUESS, len(probs)):
+        top, tokens = probs.topk(min(n, len(probs)))
+        before = top.cumsum(-1) - top
+        if n == len(probs) or float(before[-1]) >= top_p:
+            break
+    kept = int((before < top_p).sum())
+    return top[:kept], tokens[:kept]
 
 
 class Batcher:
