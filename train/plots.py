@@ -14,7 +14,7 @@ from train.compare import Cell
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
 MARKERS = "osD^vPX*"
 
 
@@ -74,10 +74,11 @@ def _tools(cells: Sequence[Cell], folder: Path) -> list[Path]:
 
 
 def _scaling(cells: Sequence[Cell], folder: Path) -> list[Path]:
-    """One line per model and benchmark: round 0 is the plain answer."""
+    """One line per benchmark and model that was hinted: round 0 is the plain answer."""
+    hinted = {cell.column.label for cell in cells if cell.column.n_rounds}
     lines: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        if cell.column.arm in (EvalArm.PLAIN, EvalArm.HINT):
+        if cell.column.arm in (EvalArm.PLAIN, EvalArm.HINT) and cell.column.label in hinted:
             lines.setdefault((cell.column.label, cell.benchmark), []).append(cell)
     figure, axes = _figure(14)
     rows = []
@@ -124,7 +125,7 @@ def _figure(n_bars: int) -> tuple[Any, "Axes"]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(6.0, 2.5 + 0.45 * n_bars), 4.2), layout="constrained", dpi=150)
+    figure = Figure(figsize=(min(13.0, max(6.0, 2.5 + 0.45 * n_bars)), 4.2), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
