@@ -111,6 +111,7 @@ def test_the_ablation_runs_no_code(tmp_path: Path) -> None:
     assert "without Python" in (tmp_path / "home" / "snapshots" / "d_rft" / "v1" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(built: tuple[Path, list[str], str]) -> None:
     home, options, _ = built
     want = read_manifest(home / "snapshots" / "d_start" / "v1").content_hash

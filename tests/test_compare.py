@@ -109,7 +109,7 @@ def test_plots_come_with_their_numbers(home: Path, tmp_path: Path, capsys: pytes
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.glob("*.png"))
     with (out / "scaling.csv").open() as file:
         lines = [(line["model"], line["n_rounds"], float(line["pass_at_1"])) for line in csv.DictReader(file)]
-    assert lines == [("base", "0", 0.1), ("base", "1", 0.4), ("base", "2", 0.6), ("start", "0", 0.2)]
+    assert lines == [("base", "0", 0.1), ("base", "1", 0.4), ("base", "2", 0.6)]  # start was never hinted
     assert str(out / "scaling.png") in capsys.readouterr().out
     without = tmp_path / "without"
     show_comparison(["start"], [], without, home)

@@ -134,6 +134,7 @@ def test_a_lost_result_is_made_from_what_is_stored(done: tuple[Path, Path], tmp_
     assert ask(home, "select * exclude (created_at, evaluation_id) from marts.leaderboard") == want
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_goes_on(done: tuple[Path, Path], tmp_path: Path) -> None:
     home = tmp_path / "home"
     options = ("--on", "held-out", "--recipe", done[1], "--model", done[1].parent / "script.jsonl", "--limit", "8")
@@ -230,6 +231,7 @@ def test_an_evaluation_never_becomes_what_the_warehouse_shows(tmp_path: Path) ->
     assert ask(home, "select count(*) > 0 from marts.leaderboard") == [(True,)]
 
 
+@pytest.mark.slow
 def test_the_command_from_outside(done: tuple[Path, Path], tmp_path: Path) -> None:
     """A home that no build has seen."""
     home = tmp_path / "home"

@@ -230,6 +230,7 @@ def test_a_snapshot_without_a_needed_column(tmp_path: Path) -> None:
 # From the command line, on a snapshot that a build made
 
 
+@pytest.mark.slow
 def test_a_built_snapshot_from_the_command_line(tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert factory("build", "d_seed", "--recipe", write_recipe(tmp_path), home=home).returncode == 0

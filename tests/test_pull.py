@@ -80,6 +80,7 @@ def test_a_snapshot_is_pulled_checked_and_used_again(tmp_path: Path, hub: Hub, s
     assert len(n_downloads) == 1 + len(read_manifest(snapshot).files), "each file once, for four references"
 
 
+@pytest.mark.slow
 def test_a_commit_that_is_here_needs_no_network_and_a_branch_says_so(tmp_path: Path, hub: Hub, snapshot: Path) -> None:
     home = tmp_path / "home"
     commit = hub.repos["org/set"].push(repo_files(snapshot))

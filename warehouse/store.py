@@ -166,7 +166,7 @@ class Store:
 
         try:
             write_atomically(self.database, write)
-        except duckdb.IOException as error:
+        except (duckdb.IOException, duckdb.TransactionException) as error:  # the latter where the commit did not fit
             raise cannot_write(self.database, OSError(str(error))) from error
 
     def read(self) -> duckdb.DuckDBPyConnection:
