@@ -107,7 +107,8 @@ def test_a_model_that_is_none(tmp_path: Path, rows: list[dict[str, Any]]) -> Non
 
 def prepared(model: Path, tokenizer: Any, dataset: Any, folder: Path) -> Any:
     """TRL's SFTTrainer on a dataset, its preparation done."""
-    trl = pytest.importorskip("trl")
+    import trl
+
     args = trl.SFTConfig(
         output_dir=str(folder / "run"), use_cpu=True, report_to="none", max_length=None, per_device_train_batch_size=3,
         max_steps=1, bf16=False, gradient_checkpointing=False, disable_tqdm=True,

@@ -80,7 +80,7 @@ def test_a_chat_reads_as_a_trajectory_does() -> None:
 
 
 def trainer_of(folder: Path, *, length: int) -> Any:
-    trl = pytest.importorskip("trl")
+    import trl
     from datasets import load_dataset
     from transformers import AutoTokenizer
     from trl.chat_template_utils import qwen3_chat_template

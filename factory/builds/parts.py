@@ -1,10 +1,10 @@
 """What the builds share: their beginning, the generation of what is missing, and their end."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.problems import load_problems, load_source
 from factory.progress import Reporter
@@ -23,9 +23,6 @@ from warehouse.files import locked
 from warehouse.repair import check_rules
 from warehouse.store import Store
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 @dataclass(frozen=True)
 class Built:
@@ -40,13 +37,14 @@ class Built:
 @asynccontextmanager
 async def opened(
     build: str, recipe: Recipe, home: Path, ui: Reporter, *, trust: bool
-) -> "AsyncIterator[tuple[Run, Workbench, list[BenchmarkItem]]]":
-    """A run over the recipe's problems, with the home locked: raw.runs, raw.run_problems, raw.problems and
-    raw.rejected_problems are filled.
+) -> AsyncIterator[tuple[Run, Workbench, list[BenchmarkItem]]]:
+    """A run over the recipe's problems, with the home locked.
+
+    Fills raw.runs, raw.run_problems, raw.problems and raw.rejected_problems.
 
     Raises:
         FactoryError: the recipe, the problems, the model or the home are not as they must be.
-    """  # noqa: D205
+    """
     check_rules(recipe.repair.rules)
     load_library(recipe.hint.library)
     loaded = load_problems(recipe.problems, base=Path.cwd())

@@ -53,12 +53,12 @@ def plan_baselines(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
         problem = run.problems[problem_id]
         planned.append(
             Planned(
-                trajectory_id=_trajectory_id(run.ids.baseline, Arm.BASELINE, problem_id, 0),
+                trajectory_id=trajectory_id_of(run.ids.baseline, Arm.BASELINE, problem_id, 0),
                 recipe_id=run.ids.baseline,
                 problem=problem,
                 arm=Arm.BASELINE,
                 sample_index=0,
-                seed=_seed(run.recipe.seed, problem_id, Arm.BASELINE, 0),
+                seed=seed_of(run.recipe.seed, problem_id, Arm.BASELINE, 0),
                 sampling=Sampling(settings.temperature, settings.top_p),
                 max_tokens=settings.max_tokens,
                 max_calls=0,
@@ -75,12 +75,12 @@ def plan_samples(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
     arm = Arm.SELF if settings.max_calls else Arm.BASELINE
     return [
         Planned(
-            trajectory_id=_trajectory_id(run.ids.rollout, arm, problem_id, index),
+            trajectory_id=trajectory_id_of(run.ids.rollout, arm, problem_id, index),
             recipe_id=run.ids.rollout,
             problem=run.problems[problem_id],
             arm=arm,
             sample_index=index,
-            seed=_seed(run.recipe.seed, problem_id, arm, index),
+            seed=seed_of(run.recipe.seed, problem_id, arm, index),
             sampling=Sampling(settings.temperature, settings.top_p),
             max_tokens=settings.max_tokens,
             max_calls=settings.max_calls,
@@ -115,12 +115,12 @@ def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Plan
         for hint in hints:
             planned.append(
                 Planned(
-                    trajectory_id=_trajectory_id(run.ids.rollout, Arm.HINT, row["trajectory_id"], hint.branch),
+                    trajectory_id=trajectory_id_of(run.ids.rollout, Arm.HINT, row["trajectory_id"], hint.branch),
                     recipe_id=run.ids.rollout,
                     problem=problem,
                     arm=Arm.HINT,
                     sample_index=hint.branch,
-                    seed=_seed(run.recipe.seed, problem.problem_id, Arm.HINT, hint.branch),
+                    seed=seed_of(run.recipe.seed, problem.problem_id, Arm.HINT, hint.branch),
                     sampling=Sampling(settings.temperature, settings.top_p),
                     max_tokens=settings.max_tokens,
                     max_calls=settings.max_calls,
@@ -132,12 +132,12 @@ def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Plan
     return planned
 
 
-def _trajectory_id(recipe_id: str, arm: Arm, parent: str, index: int) -> str:
+def trajectory_id_of(recipe_id: str, arm: Arm, parent: str, index: int) -> str:
     """The recipe_id holds every setting that shapes the text; parent and index say which of its texts this is."""
     return "t_" + _digest(recipe_id, arm, parent, index)[:20]
 
 
-def _seed(*parts: object) -> int:
+def seed_of(*parts: object) -> int:
     """A 31-bit seed of a trajectory's own, so that its draws do not depend on the order of work."""
     return int(_digest(*parts)[:8], 16) >> 1
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from factory.rollout.debug import debug_program
 from factory.rollout.generate import text_of
 from factory.rollout.hints import PlannedHint, plan_hints
-from factory.rollout.plan import Planned, messages_for
+from factory.rollout.plan import Planned, messages_for, seed_of, trajectory_id_of
 from factory.run import Run
 from factory.settings import fingerprint
 from schemas.protocols import Sampling
@@ -40,12 +40,12 @@ def plan_answers(run: Run, problems: Iterable[Problem], n_samples: int, *, tools
     arm, recipe_id = (Arm.SELF, tools_recipe_id(run)) if tools else (Arm.BASELINE, run.ids.baseline)
     return [
         Planned(
-            trajectory_id=_trajectory_id(recipe_id, arm, problem.problem_id, index),
+            trajectory_id=trajectory_id_of(recipe_id, arm, problem.problem_id, index),
             recipe_id=recipe_id,
             problem=problem,
             arm=arm,
             sample_index=index,
-            seed=_seed(run.recipe.seed, arm, problem.problem_id, index),
+            seed=seed_of(run.recipe.seed, arm, problem.problem_id, index),
             sampling=Sampling(settings.temperature, settings.top_p),
             max_tokens=settings.max_tokens,
             max_calls=run.recipe.hint.max_calls if tools else 0,
@@ -77,12 +77,12 @@ def plan_round(run: Run, previous: Sequence[Trajectory], number: int) -> list[Pl
         baseline = {"trajectory_id": trajectory.trajectory_id, "text": trajectory.text, "token_ids": token_ids}
         planned.append(
             Planned(
-                trajectory_id=_trajectory_id(run.ids.rollout, Arm.HINT, trajectory.trajectory_id, number),
+                trajectory_id=trajectory_id_of(run.ids.rollout, Arm.HINT, trajectory.trajectory_id, number),
                 recipe_id=run.ids.rollout,
                 problem=problem,
                 arm=Arm.HINT,
                 sample_index=trajectory.sample_index,
-                seed=_seed(run.recipe.seed, Arm.HINT, problem.problem_id, trajectory.sample_index, number),
+                seed=seed_of(run.recipe.seed, Arm.HINT, problem.problem_id, trajectory.sample_index, number),
                 sampling=Sampling(settings.temperature, settings.top_p),
                 max_tokens=settings.max_tokens,
                 max_calls=settings.max_calls,
@@ -128,12 +128,3 @@ def _messages(run: Run, problem: Problem) -> tuple[dict[str, str], ...]:
     if problem.domain is not Domain.CODE:
         return messages
     return (*messages[:-1], {"role": "user", "content": problem.statement})
-
-
-def _trajectory_id(*parts: object) -> str:
-    return "t_" + fingerprint("trajectory", *(str(part) for part in parts))
-
-
-def _seed(*parts: object) -> int:
-    """A 31-bit seed of a sample's own, so that its draws do not depend on the order of work."""
-    return int(fingerprint("seed", *(str(part) for part in parts))[:8], 16) >> 1
