@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.box import SIMPLE_HEAD
@@ -25,9 +25,8 @@ class Meter:
     total: int
     unit: str
     done: int = 0
-    extra: float = 0.0
-    """What `extra_unit` counts, such as tokens."""
-    extra_unit: str = ""
+    counts: dict[str, float] = field(default_factory=dict)
+    """What else is counted, such as tokens."""
     note: str = ""
     """What else the step wants to say of itself, such as its loss."""
     started: float = field(default_factory=time.monotonic)
@@ -37,7 +36,9 @@ class Meter:
         """Units per second, and what else is counted."""
         elapsed = max(time.monotonic() - self.started, 1e-6)
         text = f"{self.done / elapsed:.1f} {self.unit}/s"
-        text += f", {self.extra / elapsed:.0f} {self.extra_unit}/s" if self.extra else ""
+        for name, count in self.counts.items():
+            rate = count / elapsed
+            text += f", {rate:.{0 if rate >= 10 else 1}f} {name}/s" if count else ""
         return text + (f", {self.note}" if self.note else "")
 
     @property
@@ -130,8 +131,13 @@ class Advance:
 
     def __call__(self, n: int = 1, *, extra: float = 0.0, extra_unit: str = "", note: str = "") -> None:
         """Count `n` more units."""
-        self.meter.done += n
-        self.meter.extra += extra
-        self.meter.extra_unit = extra_unit or self.meter.extra_unit
+        if extra:
+            self.meter.counts[extra_unit] = self.meter.counts.get(extra_unit, 0) + extra
+        self.to(self.meter.done + n, self.meter.counts, note)
+
+    def to(self, done: int, counts: Mapping[str, float], note: str = "") -> None:
+        """Set the counts."""
+        self.meter.done = done
+        self.meter.counts = dict(counts)
         self.meter.note = note or self.meter.note
         self.show()

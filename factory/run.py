@@ -34,6 +34,18 @@ OTHER_SECTIONS = {
 """Per build, the sections of a recipe that it does not use: changing them is the same run."""
 
 
+ONLY_SPEED = {
+    "engine": {"max_running", "device", "timeout_s", "tensor_parallel", "data_parallel", "memory_share"},
+    "sandbox": {"max_sessions"},
+}
+"""Settings that change how fast rows are made, and not which."""
+
+
+def execution_rules(recipe: Recipe) -> dict[str, Any]:
+    """What of the sandbox's settings shapes a text."""
+    return recipe.sandbox.model_dump(mode="json", exclude=ONLY_SPEED["sandbox"])
+
+
 @dataclass(frozen=True)
 class RecipeIds:
     """Per step, the hash of the settings that determine its rows."""
@@ -114,11 +126,11 @@ def open_run(
     if own is None:
         baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
         branch = recipe.hint.model_dump(mode="json", exclude={"branches"})  # more branches leave the others as they are
-        rollout = fingerprint(baseline, branch, library.sha256, recipe.sandbox)
+        rollout = fingerprint(baseline, branch, library.sha256, execution_rules(recipe))
     else:
         baseline = ""
         sample = own.model_dump(mode="json", exclude={"samples", "selection"})  # as above
-        rollout = fingerprint(FORMAT, engine, recipe.prompt, sample, recipe.seed, recipe.sandbox)
+        rollout = fingerprint(FORMAT, engine, recipe.prompt, sample, recipe.seed, execution_rules(recipe))
     judge = fingerprint(
         FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb
     )
@@ -132,7 +144,7 @@ def open_run(
         contamination=fingerprint(FORMAT, recipe.decontamination, benchmarks),
     )
     by_id = {problem.problem_id: problem for problem in problems}
-    left_out: dict[str, Any] = {"problems": True, "engine": {"max_running", "device"}}
+    left_out: dict[str, Any] = {"problems": True, **ONLY_SPEED}
     left_out |= dict.fromkeys(OTHER_SECTIONS[build], True)
     settings = recipe.model_dump(mode="json", exclude=left_out)
     run_id = "r_" + fingerprint(build, settings, vars(ids), list(by_id))

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from factory.progress import Reporter
-from factory.rollout.generate import answer_region
+from factory.rollout.attempt import answer_region
 from factory.run import Run
 from factory.workbench import Workbench
 from quality.answers import extract_answer

@@ -1,5 +1,6 @@
 """The costly parts of a build: the engine, the sandbox and the checkers. Each is opened when first needed."""
 
+import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +58,9 @@ class Workbench:
         if self._sandbox is None:
             settings = self.recipe.sandbox
             limits = Limits(settings.wall_s, settings.cpu_s, settings.memory_mb, settings.output_bytes)
-            self._sandbox = await open_sandbox(trust=self.trust, limits=limits)
+            self._sandbox = await open_sandbox(
+                n_slots=n_cores(), trust=self.trust, limits=limits, max_sessions=settings.max_sessions
+            )
             self._stack.push_async_callback(self._sandbox.aclose)
         return self._sandbox
 
@@ -69,6 +72,11 @@ class Workbench:
             checkers = Checkers(judge.n_workers, judge.timeout_s, judge.memory_mb, confine)
             self._checkers = await self._stack.enter_async_context(checkers)
         return self._checkers
+
+
+def n_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def name_of_engine(recipe: Recipe) -> str:

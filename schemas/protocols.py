@@ -119,6 +119,16 @@ class ExecResult:
     diverged: bool = False
     """In a session: the interpreter had died and was rebuilt by running the earlier blocks again, and one of them
     printed something else than the first time. What this block saw may not be what the earlier outputs say."""
+    survived: bool = True
+    """In a session: the interpreter lives on after this block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that was run in a session, and what it gave then."""
+
+    code: str
+    result: ExecResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +196,13 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def session(self, limits: Limits | None = None) -> Session:
+    async def session(self, limits: Limits | None = None, earlier: Sequence[Block] = ()) -> Session:
         """Open a stateful interpreter.
+
+        Args:
+            limits: Of each block.
+            earlier: Blocks of an interpreter that is gone. Before the first new block those that it survived are run
+                again and compared; if one prints something else, the results say `diverged`.
 
         Raises:
             SandboxError: no interpreter could be started, three times in a row.

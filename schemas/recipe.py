@@ -71,8 +71,13 @@ class EngineSettings(Section):
     max_model_len: int = Field(default=2048, ge=64)
     max_running: int = Field(default=32, ge=1)
     """Requests that share a forward pass."""
+    timeout_s: float = Field(default=1800.0, gt=0)
+    """Of one request: an engine that hangs ends the trajectory, not the run."""
     device: str = "auto"
     tensor_parallel: int = Field(default=1, ge=1)
+    """vllm: devices that share one copy of the model."""
+    data_parallel: int = Field(default=1, ge=1)
+    """vllm: copies of the model."""
     memory_share: Share = 0.9
     """vllm: of the accelerator."""
 
@@ -126,6 +131,10 @@ class SandboxSettings(Section):
     output_bytes: int = Field(default=65536, ge=1024)
     shown_chars: int = Field(default=2000, ge=100)
     """Of an output, how much the model gets to see."""
+    used_up: str = ""
+    """A line that the model is told after its last allowed call (CoRT); empty: nothing."""
+    max_sessions: int = Field(default=256, ge=1)
+    """Interpreters open at the same time, about 2 MB each."""
 
 
 class Judge(Section):

@@ -80,8 +80,11 @@ class ToolCall(Record):
     error_type: str | None
     traceback: str | None
     status: ExecStatus
+    exit_code: int = 0
     wall_ms: float = Field(ge=0)
     output_truncated: bool
+    survived: bool = True
+    """The interpreter lived on after it."""
     diverged: bool = False
     """The interpreter was rebuilt before it, and an earlier block then printed something else than the first time."""
 
@@ -121,6 +124,8 @@ class Trajectory(Record):
     n_tokens_hint: int = Field(ge=0)
     n_tokens_tool: int = Field(ge=0)
     wall_s: float = Field(ge=0)
+    engine_s: float = Field(default=0, ge=0)
+    sandbox_s: float = Field(default=0, ge=0)
     created_at: datetime
 
     @property

@@ -82,7 +82,15 @@ _CALL_FIELDS = [
     pa.field("status", STRING),
     pa.field("output_truncated", BOOL),
 ]
-TOOL_CALL = pa.struct([*_CALL_FIELDS, pa.field("wall_ms", FLOAT), pa.field("diverged", BOOL)])
+TOOL_CALL = pa.struct(
+    [
+        *_CALL_FIELDS,
+        pa.field("exit_code", INT),
+        pa.field("wall_ms", FLOAT),
+        pa.field("survived", BOOL),
+        pa.field("diverged", BOOL),
+    ]
+)
 PUBLISHED_TOOL_CALL = pa.struct(_CALL_FIELDS)
 MESSAGE = pa.struct([pa.field("role", STRING), pa.field("content", STRING)])
 
@@ -181,6 +189,8 @@ TRAJECTORIES = Table(
         Column("n_tokens_hint", INT, "inserted", minimum=0),
         Column("n_tokens_tool", INT, "tool output", minimum=0),
         Column("wall_s", FLOAT, "seconds from first request to last answer", minimum=0),
+        Column("engine_s", FLOAT, "of them, waiting for the engine", minimum=0),
+        Column("sandbox_s", FLOAT, "of them, waiting for the sandbox", minimum=0),
         Column("created_at", TIME, "when it ended"),
     ),
 )

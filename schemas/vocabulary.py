@@ -191,6 +191,8 @@ class DropReason(StrEnum):
     NO_CUT = "no_cut"
     """None of the cuts that the recipe allows exists in the baseline."""
     ROLLOUT_FAILED = "rollout_failed"
+    NONDETERMINISTIC = "nondeterministic"
+    """Its interpreter was rebuilt, and an earlier block then printed something else than the text says."""
     UNDECIDED = "undecided"
     """The checker timed out or failed: never counted as wrong."""
     WRONG_ANSWER = "wrong_answer"

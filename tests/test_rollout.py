@@ -1,7 +1,7 @@
 """One trajectory: the scripted engine, the real sandbox."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.engines.scripted import ScriptedEngine
-from factory.rollout.generate import answer_region, ids_of_prefix
-from factory.rollout.loop import Budget, Draft, roll_out
+from factory.rollout.attempt import answer_region, ids_of_prefix
+from factory.rollout.gate import Gate, Seat
+from factory.rollout.journal import Story
+from factory.rollout.live import Tally
+from factory.rollout.loop import Budget, Draft, Means, roll_out
 from factory.sandbox.pool import open_sandbox
-from schemas.protocols import Sampling, Sandbox
+from schemas.protocols import Block, Engine, Limits, Sampling, Sandbox, Session
 from schemas.recipe import EngineSettings
 from schemas.records import Segment
 from schemas.vocabulary import ExecStatus, Origin, StopReason
@@ -38,8 +41,15 @@ async def run(model: ScriptedEngine, sandbox: Sandbox, budget: Budget = BUDGET, 
     draft = Draft(model.encode("<user>\nQ\n<assistant>\n"))
     if hint:
         draft.add(Origin.HINT, hint, model.encode(hint))
-    await roll_out(draft, model, sandbox.session, sampling=Sampling(), seed=0, budget=budget)
+    await roll_out(draft, means(model, sandbox), sampling=Sampling(), seed=0, budget=budget)
     return draft
+
+
+def means(model: Engine, sandbox: Sandbox, story: Story | None = None, limits: Limits | None = None) -> Means:
+    def open_session(earlier: Sequence[Block]) -> Awaitable[Session]:
+        return sandbox.session(limits, earlier)
+
+    return Means(model, open_session, story or Story("t_1"), Seat(Gate(1), 0), 60.0, Tally())
 
 
 def text(draft: Draft) -> str:
@@ -127,15 +137,11 @@ async def test_a_dead_engine_ends_this_trajectory_only(tmp_path: Path, sandbox: 
 
 
 async def test_code_that_never_ends_is_a_timeout_and_the_trajectory_goes_on(tmp_path: Path, sandbox: Sandbox) -> None:
-    from schemas.protocols import Limits, Session
-
-    async def short() -> Session:
-        return await sandbox.session(Limits(wall_s=0.5, cpu_s=0.5))
-
     model = engine(tmp_path, (r"print\(\Z", "1)\nwhile True: pass\n```\n", False), (r"output\n.*\Z", "Hm.", True))
     draft = Draft(model.encode("Q"))
     draft.add(Origin.HINT, "```python\nprint(", model.encode("```python\nprint("))
-    await roll_out(draft, model, short, sampling=Sampling(), seed=0, budget=BUDGET)
+    short = means(model, sandbox, limits=Limits(wall_s=0.5, cpu_s=0.5))
+    await roll_out(draft, short, sampling=Sampling(), seed=0, budget=BUDGET)
     assert draft.tool_calls[0].status in {ExecStatus.TIMEOUT, ExecStatus.CPU, ExecStatus.ERROR}
     assert draft.stop_reason is StopReason.END
 

@@ -56,7 +56,7 @@ def test_published_tool_calls_leave_out_what_is_of_one_run_only() -> None:
     def names(struct: pa.StructType) -> set[str]:
         return {struct.field(i).name for i in range(struct.num_fields)}
 
-    assert names(TOOL_CALL) - names(PUBLISHED_TOOL_CALL) == {"wall_ms", "diverged"}
+    assert names(TOOL_CALL) - names(PUBLISHED_TOOL_CALL) == {"exit_code", "wall_ms", "survived", "diverged"}
 
 
 @pytest.mark.parametrize("table", [*STORED_TABLES.values(), *SNAPSHOTS.values()], ids=lambda table: table.name)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.progress import Reporter
-from factory.rollout.generate import FAILED, generate, text_of
+from factory.rollout.attempt import FAILED, text_of
+from factory.rollout.generate import generate
 from factory.rollout.plan import Planned
 from factory.rollout.rounds import plan_answers, plan_round, tools_recipe_id
 from factory.run import EVAL, Run, open_run, rebuild_database

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from factory.rollout.generate import text_of
-from factory.run import Run
+from factory.rollout.attempt import text_of
+from factory.run import Run, execution_rules
 from factory.settings import fingerprint
 from factory.workbench import Workbench
 from quality import code_tests
@@ -40,7 +40,7 @@ def query(store: Store, sql: str, **values: object) -> list[dict[str, Any]]:
 def judge_id(run: Run, problem: Problem) -> str:
     """Hash of what decides a verdict; for programs the sandbox's limits, too."""
     if problem.domain is Domain.CODE:
-        return fingerprint(run.ids.judge, "code tests", code_tests.VERSION, run.recipe.sandbox)
+        return fingerprint(run.ids.judge, "code tests", code_tests.VERSION, execution_rules(run.recipe))
     return run.ids.judge
 
 

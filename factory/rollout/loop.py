@@ -4,13 +4,21 @@ The text is held as segments with their token ids; ids are kept from round to ro
 again. A failing engine or sandbox ends this trajectory with a stop_reason and no other.
 """
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from factory.rollout.gate import Seat
+from factory.rollout.journal import Story
+from factory.rollout.live import Tally
+from factory.rollout.tools import OpenSession, Tools
 from factory.sandbox.results import error_type
 from schemas.errors import EngineError, SandboxError
-from schemas.protocols import Completion, Engine, ExecResult, Sampling, Session
+from schemas.protocols import Completion, Engine, ExecResult, Sampling
 from schemas.records import Segment, ToolCall
 from schemas.vocabulary import ExecStatus, Origin, StopReason
 from warehouse.fences import blocks
@@ -29,6 +37,8 @@ class Budget:
     """0: no tools at all."""
     shown_chars: int
     """Of one tool output."""
+    used_up: str = ""
+    """What the model is told after its last allowed call."""
 
 
 @dataclass
@@ -41,6 +51,10 @@ class Draft:
     n_new: int = 0
     stop_reason: StopReason | None = None
     error: str | None = None
+    engine_s: float = 0.0
+    """Waiting for the engine, in line before it included."""
+    sandbox_s: float = 0.0
+    """Waiting for the sandbox, in line before it included."""
 
     @property
     def ids(self) -> list[int]:
@@ -68,60 +82,116 @@ class Draft:
         return "".join(reversed(texts))
 
 
-async def roll_out(
-    draft: Draft,
-    engine: Engine,
-    open_session: Callable[[], Awaitable[Session]],
-    *,
-    sampling: Sampling,
-    seed: int,
-    budget: Budget,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What one rollout works with."""
+
+    engine: Engine
+    open_session: OpenSession
+    story: Story
+    seat: Seat
+    timeout_s: float
+    """Of one request to the engine."""
+    tally: Tally
+
+
+async def roll_out(draft: Draft, means: Means, *, sampling: Sampling, seed: int, budget: Budget) -> None:
     """Drive `draft` to its end, in place.
+
+    Turns and calls that the story holds are taken from it. The interpreter is opened for the first call that it does
+    not hold, and then runs the earlier blocks again.
 
     Raises nothing that an engine or a sandbox may fail with: the reason lands in the draft.
     """
-    session: Session | None = None
+    tools = Tools(means.open_session, means.story, means.tally)
     try:
         while draft.stop_reason is None:
             in_code = _open_python(draft)
             with_tools = len(draft.tool_calls) < budget.max_calls
             stop = () if not with_tools else CLOSING if in_code else OPENING
-            completion = await _turn(draft, engine, stop, sampling=sampling, seed=seed, budget=budget)
+            completion = await _turn(draft, means, stop, sampling=sampling, seed=seed, budget=budget)
             if completion.stopped_on is None:
                 break
             if in_code and (code := _closed_python(draft)) is not None:
-                session = session or await open_session()
-                await _call(draft, engine, session, code, budget.shown_chars)
+                means.seat.give_back()
+                with _clock(draft, means.tally, "sandbox_s"):
+                    result = await tools.run(code, draft.tool_calls)
+                _append_output(draft, means.engine, code, result, budget)
     except EngineError as error:
         draft.stop_reason, draft.error = StopReason.ENGINE_ERROR, str(error)
     except SandboxError as error:
         draft.stop_reason, draft.error = StopReason.SANDBOX_LOST, str(error)
     finally:
-        if session is not None:
-            await session.aclose()
+        await tools.aclose()
 
 
 async def _turn(
-    draft: Draft, engine: Engine, stop: tuple[str, ...], *, sampling: Sampling, seed: int, budget: Budget
+    draft: Draft, means: Means, stop: tuple[str, ...], *, sampling: Sampling, seed: int, budget: Budget
 ) -> Completion:
     """One completion; decides the stop_reason if it was the last."""
-    ids = draft.ids
-    n_left = min(budget.max_tokens - draft.n_new, engine.max_model_len - len(ids))
+    ids, window = draft.ids, means.engine.max_model_len
+    n_left = min(budget.max_tokens - draft.n_new, window - len(ids))
     if n_left <= 0:
-        full = len(ids) >= engine.max_model_len
-        draft.stop_reason = StopReason.CONTEXT if full else StopReason.LENGTH
+        draft.stop_reason = StopReason.CONTEXT if len(ids) >= window else StopReason.LENGTH
         return Completion("", (), None, False, 0.0)
-    completion = await engine.complete(ids, stop=stop, max_tokens=n_left, sampling=sampling, seed=seed + draft.n_new)
+    key = means.story.turn_key(ids, stop, n_left, sampling, seed + draft.n_new)
+    completion = means.story.recall_turn(key)
+    if completion is None:
+        request = {"stop": stop, "sampling": sampling, "seed": seed + draft.n_new}
+        with _clock(draft, means.tally, "engine_s"):
+            completion = await _ask(means, ids, max_tokens=n_left, **request)
+        means.story.record(key, completion)
+        means.tally.n_tokens += len(completion.token_ids)
     draft.add(Origin.MODEL, completion.text, completion.token_ids)
     draft.n_new += len(completion.token_ids)
     if completion.stopped_on is None:
         if completion.finished:
             draft.stop_reason = StopReason.END
         else:
-            full = len(draft.ids) >= engine.max_model_len
-            draft.stop_reason = StopReason.CONTEXT if full else StopReason.LENGTH
+            draft.stop_reason = StopReason.CONTEXT if len(draft.ids) >= window else StopReason.LENGTH
     return completion
+
+
+@contextlib.contextmanager
+def _clock(draft: Draft, tally: Tally, name: Literal["engine_s", "sandbox_s"]) -> Iterator[None]:
+    """Add the time of the block to the trajectory's and to the step's."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        for counter in (draft, tally):
+            setattr(counter, name, getattr(counter, name) + time.monotonic() - started)
+
+
+async def _ask(means: Means, ids: Sequence[int], *, max_tokens: int, **request: Any) -> Completion:
+    """A completion that is what it says it is.
+
+    Raises:
+        EngineError: the engine failed, did not answer in time, or answered nonsense.
+    """
+    async with means.seat:
+        try:
+            async with asyncio.timeout(means.timeout_s):
+                completion = await means.engine.complete(ids, max_tokens=max_tokens, **request)
+        except TimeoutError:
+            raise EngineError(f"no answer within {means.timeout_s:g} s (engine.timeout_s)") from None
+    if problem := _nonsense(completion, means.engine, max_tokens):
+        raise EngineError(f"the engine's answer cannot be used: {problem}")
+    return completion
+
+
+def _nonsense(completion: Completion, engine: Engine, max_tokens: int) -> str | None:
+    """What is wrong with a completion, if anything is."""
+    n = len(completion.token_ids)
+    if not n and not completion.finished:
+        return "it is empty, and the model did not end its turn"
+    if n > max_tokens:
+        return f"{n} tokens where {max_tokens} were asked for"
+    if engine.decode(completion.token_ids) != completion.text:
+        return "its token ids do not decode to its text"
+    if completion.stopped_on is not None and completion.stopped_on not in completion.text:
+        return f"it says that it stopped at {completion.stopped_on!r}, which it does not hold"
+    return None
 
 
 def _open_python(draft: Draft) -> bool:
@@ -136,12 +206,9 @@ def _closed_python(draft: Draft) -> str | None:
     return found[-1].code if found and found[-1].is_closed and found[-1].is_python else None
 
 
-async def _call(draft: Draft, engine: Engine, session: Session, code: str, shown_chars: int) -> None:
-    """Run a block and append what the model gets to see of it."""
-    result = await session.run(code)
-    if result.status is ExecStatus.LOST:
-        raise SandboxError(f"the sandbox lost an execution: {result.stderr[:200]}")
-    shown, was_cut = shown_output(result, shown_chars)
+def _append_output(draft: Draft, engine: Engine, code: str, result: ExecResult, budget: Budget) -> None:
+    """Append what the model gets to see of an execution, and after the last allowed one the line that says so."""
+    shown, was_cut = shown_output(result, budget.shown_chars)
     draft.tool_calls.append(
         ToolCall(
             code=code,
@@ -149,12 +216,16 @@ async def _call(draft: Draft, engine: Engine, session: Session, code: str, shown
             error_type=error_type(result.stderr) if result.status is not ExecStatus.OK else None,
             traceback=result.stderr or None,
             status=result.status,
+            exit_code=result.exit_code,
             wall_ms=round(result.wall_ms, 3),
             output_truncated=result.output_truncated or was_cut,
+            survived=result.survived,
             diverged=result.diverged,
         )
     )
     text = ("" if draft.segments[-1].text.endswith("\n") else "\n") + output_block(shown)
+    if budget.used_up and len(draft.tool_calls) == budget.max_calls:
+        text += budget.used_up + "\n"
     draft.add(Origin.TOOL, text, engine.encode(text))
 
 

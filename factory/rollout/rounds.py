@@ -12,11 +12,11 @@ ends in code, for such a text has no stop token to stand before. Its last result
 
 from collections.abc import Iterable, Sequence
 
+from factory.rollout.attempt import text_of
 from factory.rollout.debug import debug_program
-from factory.rollout.generate import text_of
 from factory.rollout.hints import PlannedHint, plan_hints
 from factory.rollout.plan import Planned, messages_for, seed_of, trajectory_id_of
-from factory.run import Run
+from factory.run import Run, execution_rules
 from factory.settings import fingerprint
 from schemas.protocols import Sampling
 from schemas.records import Problem, Trajectory
@@ -31,7 +31,7 @@ def tools_recipe_id(run: Run) -> str:
     """Hash of what determines an answer with tools and without hints."""
     hint = run.recipe.hint
     sampling = (hint.temperature, hint.top_p, hint.max_tokens, hint.max_calls)
-    return fingerprint("tools", run.ids.baseline, sampling, run.recipe.sandbox)
+    return fingerprint("tools", run.ids.baseline, sampling, execution_rules(run.recipe))
 
 
 def plan_answers(run: Run, problems: Iterable[Problem], n_samples: int, *, tools: bool) -> list[Planned]:

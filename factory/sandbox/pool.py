@@ -32,7 +32,7 @@ from factory.sandbox.testing import Tester
 from factory.sandbox.wire import Ask
 from factory.sandbox.worker import Worker
 from schemas.errors import SandboxError
-from schemas.protocols import ExecResult, Limits, Sandbox, TestRun
+from schemas.protocols import Block, ExecResult, Limits, Sandbox, TestRun
 from schemas.vocabulary import ExecStatus, SandboxLevel
 
 PRELOAD = ("numpy", "numpy.random", "numpy.linalg", "sympy")
@@ -58,7 +58,14 @@ _HOW_TO_FIX = """\
 class Pool:
     """`schemas.protocols.Sandbox` over a number of fork servers."""
 
-    def __init__(self, level: SandboxLevel, n_slots: int, limits: Limits, preload: Sequence[str]) -> None:
+    def __init__(
+        self,
+        level: SandboxLevel,
+        n_slots: int,
+        limits: Limits,
+        preload: Sequence[str],
+        max_sessions: int | None = None,
+    ) -> None:
         self.level = level
         self._limits = limits
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-starter")
@@ -68,7 +75,7 @@ class Pool:
             self._launchers.append(Launcher(level, LEAN, self._starter))
             self._lean_slots = [Slot(n_slots + index, self._launchers[1]) for index in range(n_slots)]
         self._running = asyncio.Semaphore(n_slots)
-        self._room = asyncio.Semaphore(n_slots * SESSIONS_PER_SLOT)
+        self._room = asyncio.Semaphore(max_sessions or n_slots * SESSIONS_PER_SLOT)
         self._sessions: set[GuestSession] = set()
         self._burials: set[asyncio.Future[None]] = set()
         self._closed = False
@@ -118,10 +125,12 @@ class Pool:
                         break
         return runs
 
-    async def session(self, limits: Limits | None = None) -> GuestSession:
+    async def session(self, limits: Limits | None = None, earlier: Sequence[Block] = ()) -> GuestSession:
         """See `schemas.protocols.Sandbox.session`. Waits while as many are open as the slots can hold."""
         await self._room.acquire()
-        session = GuestSession(self._least_busy, self._running, limits or self._limits, self._bury, self._forget)
+        session = GuestSession(
+            self._least_busy, self._running, limits or self._limits, self._bury, self._forget, earlier
+        )
         self._sessions.add(session)
         try:
             if self._closed:
@@ -186,6 +195,7 @@ async def open_sandbox(
     trust: bool = False,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     preload: Sequence[str] = PRELOAD,
+    max_sessions: int | None = None,
 ) -> Sandbox:
     """Open a sandbox at the strongest level that the kernel grants.
 
@@ -195,6 +205,7 @@ async def open_sandbox(
         trust: The user's explicit word that code may run without isolation.
         limits: Where a call gives none.
         preload: Modules that every interpreter starts with; those that are not installed are left out.
+        max_sessions: Open at the same time, about 2 MB each; null allows 64 per slot.
 
     Raises:
         SandboxError: no level is possible. Says what was tried and how to change it.
@@ -206,7 +217,7 @@ async def open_sandbox(
         if failure is not None:
             failures[candidate] = failure
             continue
-        pool = Pool(candidate, n_slots, limits, preload)
+        pool = Pool(candidate, n_slots, limits, preload, max_sessions)
         try:
             await pool.start()
         except (Lost, OSError) as error:

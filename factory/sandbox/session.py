@@ -7,7 +7,7 @@ Not covered: what the block that killed the interpreter changed before is gone.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from factory.sandbox.launcher import ATTEMPTS, Lost
@@ -15,7 +15,7 @@ from factory.sandbox.reproduce import same_outcome
 from factory.sandbox.results import lost
 from factory.sandbox.slot import Slot
 from factory.sandbox.worker import Worker
-from schemas.protocols import LARGEST_LIMITS, ExecResult, Limits
+from schemas.protocols import LARGEST_LIMITS, Block, ExecResult, Limits
 from schemas.vocabulary import ExecStatus
 
 _REPLAY_S = 5.0
@@ -38,6 +38,7 @@ class GuestSession:
         limits: Limits,
         bury: Callable[[Worker], None],
         on_close: Callable[["GuestSession"], None],
+        earlier: Sequence[Block] = (),
     ) -> None:
         self._choose_slot = choose_slot
         self._running = running
@@ -45,18 +46,20 @@ class GuestSession:
         self._bury = bury
         self._on_close = on_close
         self._worker: Worker | None = None
-        self._n_blocks = 0
-        self._blocks: dict[int, tuple[str, ExecResult]] = {}
-        self._diverged = False
+        self._n_blocks = len(earlier)
+        self._blocks = {i: (b.code, b.result) for i, b in enumerate(earlier, 1) if b.result.survived}
+        self._diverged = any(block.result.diverged for block in earlier)
         self._one_at_a_time = asyncio.Lock()
         self._closed = False
 
     async def open(self) -> None:
-        """Start the interpreter.
+        """Start the interpreter; where there are blocks to run again, that waits for the first new one.
 
         Raises:
             Lost, OSError: it could not be started, three times in a row.
         """
+        if self._blocks:
+            return
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self._revive()
@@ -90,8 +93,9 @@ class GuestSession:
                         self._blocks[self._n_blocks] = (code, result)
                     else:
                         self._drop()
-                        if result.status is ExecStatus.OK:  # it ended the interpreter that later blocks need
-                            result = replace(result, status=ExecStatus.ERROR)
+                        ended_itself = result.status is ExecStatus.OK  # the interpreter that later blocks need
+                        status = ExecStatus.ERROR if ended_itself else result.status
+                        result = replace(result, status=status, survived=False)
                     return replace(result, diverged=self._diverged)
             return lost(reason)
 

@@ -21,6 +21,7 @@ select
     t.n_tokens_model,
     case
         when t.stop_reason in ('engine_error', 'sandbox_lost') then 'rollout_failed'
+        when t.is_nondeterministic then 'nondeterministic'
         when v.is_correct is null then 'undecided'
         when not v.is_correct then 'wrong_answer'
         when coalesce(s.n_tool_success, 0) < $min_tool_success then 'no_tool_success'

@@ -14,6 +14,7 @@ with steps (step_no, step, unit, drop_reason) as (
     (3, 'baseline', 'problem', 'baseline_correct'),
     (4, 'hint placement', 'problem', 'no_cut'),
     (5, 'rollout', 'trajectory', 'rollout_failed'),
+    (5, 'rollout', 'trajectory', 'nondeterministic'),
     (6, 'verdict', 'trajectory', 'undecided'),
     (6, 'verdict', 'trajectory', 'wrong_answer'),
     (7, 'tool use', 'trajectory', 'no_tool_success'),

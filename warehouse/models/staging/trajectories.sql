@@ -15,6 +15,7 @@ select
     t.sample_index,
     t.recipe_id <> $baseline_recipe_id as is_candidate,
     len(t.repairs) > 0 as is_repaired,
+    len(list_filter(t.tool_calls, lambda call: call.diverged)) > 0 as is_nondeterministic,
     t.engine,
     t.sandbox,
     t.sampling,
@@ -33,6 +34,8 @@ select
     t.n_tokens_hint,
     t.n_tokens_tool,
     t.wall_s,
+    t.engine_s,
+    t.sandbox_s,
     t.created_at
 from raw.trajectories as t
 join staging.problems as p on p.problem_id = t.problem_id
