@@ -27,7 +27,7 @@ MapOption = Annotated[
     list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")]
-EngineOption = Annotated[str | None, typer.Option(help="transformers, vllm or scripted.")]
+EngineOption = Annotated[str | None, typer.Option(help="transformers, vllm, server or scripted.")]
 ModelOption = Annotated[str | None, typer.Option(help="`embedded`, a hub id or a local folder.")]
 StartModelOption = Annotated[str, typer.Option("--model", help="START-0: a folder that `train run` made, or a hub id.")]
 SetOption = Annotated[

@@ -35,7 +35,10 @@ OTHER_SECTIONS = {
 
 
 ONLY_SPEED = {
-    "engine": {"max_running", "device", "timeout_s", "tensor_parallel", "data_parallel", "memory_share"},
+    "engine": {
+        *("max_running", "device", "timeout_s", "tensor_parallel", "data_parallel", "memory_share"),
+        *("urls", "api_key_env", "retries"),
+    },
     "sandbox": {"max_sessions"},
 }
 """Settings that change how fast rows are made, and not which."""
@@ -119,7 +122,14 @@ def open_run(
         benchmarks: Whatever determines the benchmarks' contents.
     """
     library = load_library(recipe.hint.library)
-    engine: tuple[Any, ...] = (engine_name, recipe.engine.dtype, recipe.engine.max_model_len)
+    settings = recipe.engine
+    engine: tuple[Any, ...] = (
+        settings.kind,
+        engine_name,
+        settings.served_model,
+        settings.dtype,
+        settings.max_model_len,
+    )
     if build == EVAL:
         engine += (EVAL,)
     own = sampled(build, recipe)

@@ -109,4 +109,8 @@ def load_engine(recipe: Recipe, home: Path) -> Engine:
             from factory.engines.vllm import VllmEngine
 
             return VllmEngine(find_weights(settings, home), settings)
+        case "server":
+            from factory.engines.server import ServerEngine
+
+            return ServerEngine(find_weights(settings, home), settings)
     raise RecipeError(f"engine '{settings.kind}' is unknown")

@@ -63,7 +63,7 @@ class Problems(Section):
 class EngineSettings(Section):
     """Which model, and how it runs. `max_running` and `device` change the speed, not the text."""
 
-    kind: Literal["transformers", "vllm", "scripted"] = "transformers"
+    kind: Literal["transformers", "vllm", "server", "scripted"] = "transformers"
     model: str = "embedded"
     """`embedded` (SmolLM2-135M-Instruct from its package), a hub id, or a local folder."""
     revision: str | None = None
@@ -80,6 +80,14 @@ class EngineSettings(Section):
     """vllm: copies of the model."""
     memory_share: Share = 0.9
     """vllm: of the accelerator."""
+    urls: tuple[str, ...] = ()
+    """server: addresses such as `http://127.0.0.1:8000`; `model` is then whose tokenizer it is."""
+    served_model: str | None = None
+    """server: the name under which the servers know the model, where they serve several."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """server: the environment variable that holds the key."""
+    retries: int = Field(default=6, ge=0)
+    """server: of a request that failed for reasons that may pass."""
 
 
 class Prompt(Section):

@@ -75,12 +75,10 @@ def open_workload(workload: Workload, home: Path, slots: int, sessions: int) -> 
             "d_start": {"samples": 1, "max_tokens": 50_000, "max_calls": MAX_CALLS},
         }
     )
+    shared = {"source": "benchmark", "split": "train", "gold_answer": "1", "licence": "none", "verifier": "math_verify"}
     problems = [
-        Problem(
-            problem_id=f"p_{i:06}", domain=Domain.MATH, source="benchmark", split="train", statement=f"Do it.\ntale: t{i}",
-            gold_answer="1", licence="none", verifier="math_verify",
-        )
+        Problem(problem_id=f"p_{i:06}", domain=Domain.MATH, statement=f"Do it.\ntale: t{i}", **shared)
         for i in range(len(workload.tales))
-    ]  # fmt: skip
+    ]
     run = open_run("d_start", recipe, Store(home), "scripted", problems, "")
     return run, plan_samples(run, list(run.problems))

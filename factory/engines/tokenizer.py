@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from factory.engines.local_model import Weights
 from schemas.errors import EngineError
@@ -69,6 +69,15 @@ def tokenizer_fingerprint(tokenizer: Any) -> str | None:
     parts = json.loads(backend.to_str())
     text = json.dumps({name: parts.get(name) for name in DECIDE_IDS}, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def generation_config(weights: Weights) -> Any:
+    """The model's own, which knows all tokens that end a turn; made from its configuration where there is none."""
+    revision = weights.revision or "main"
+    try:
+        return GenerationConfig.from_pretrained(weights.path, revision=revision)
+    except OSError:
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(weights.path, revision=revision))
 
 
 def end_ids(tokenizer: Any, generation_config: Any) -> set[int]:

@@ -14,11 +14,10 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from transformers import AutoConfig, GenerationConfig
-
 from factory.engines import guard
 from factory.engines.local_model import Weights
-from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, load_tokenizer
+from factory.engines.replies import up_to_stop
+from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, generation_config, load_tokenizer
 from schemas.errors import EngineError
 from schemas.protocols import Completion, Sampling
 from schemas.recipe import EngineSettings
@@ -54,7 +53,7 @@ class VllmEngine(Tokenized):
         self._guard = guard.start()
         try:
             super().__init__(load_tokenizer(weights))
-            self._end_ids = end_ids(self.tokenizer, _generation_config(weights))
+            self._end_ids = end_ids(self.tokenizer, generation_config(weights))
             with _same_environment():
                 self._llm: Any = _start(weights, settings)
         except EngineError:
@@ -112,7 +111,7 @@ class VllmEngine(Tokenized):
             raise EngineError(stopped or f"vLLM ended the request with '{output.finish_reason}'")
         ids = list(output.token_ids)
         finished = bool(ids) and ids[-1] in self._end_ids
-        kept = self._up_to_stop(ids[:-1] if finished else ids, stop)
+        kept = up_to_stop(ids[:-1] if finished else ids, stop, self.decode)
         text = self.decode(kept)
         stopped_on = next((s for s in stop if s in text), None)
         if isinstance(output.stop_reason, str):  # decoded after the prompt it can differ from the ids alone by a space
@@ -123,13 +122,6 @@ class VllmEngine(Tokenized):
         if math.isnan(logprob_sum):
             raise EngineError("the model's logits are not numbers")
         return Completion(text, tuple(kept), stopped_on, finished, logprob_sum)
-
-    def _up_to_stop(self, ids: list[int], stop: Sequence[str]) -> list[int]:
-        """The shortest beginning of `ids` whose text holds a stop string; all of them where none does."""
-        n = len(ids)
-        while n and any(s in self.decode(ids[: n - 1]) for s in stop):
-            n -= 1
-        return ids[:n]
 
     async def aclose(self) -> None:
         """End the requests under way with an error, then vLLM's processes, and wait for them."""
@@ -156,15 +148,6 @@ def _import_vllm() -> None:
             f"  or use:      --engine transformers\n"
             f"  state:       nothing was generated."
         ) from error
-
-
-def _generation_config(weights: Weights) -> Any:
-    """The model's own, which knows all tokens that end a turn; made from its configuration where there is none."""
-    revision = weights.revision or "main"
-    try:
-        return GenerationConfig.from_pretrained(weights.path, revision=revision)
-    except OSError:
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(weights.path, revision=revision))
 
 
 @contextlib.contextmanager
@@ -199,6 +182,7 @@ def _start(weights: Weights, settings: EngineSettings) -> Any:
         tokenizer_revision=weights.revision,
         dtype="float32" if on_cpu and settings.dtype == "auto" else settings.dtype,
         tensor_parallel_size=settings.tensor_parallel,
+        data_parallel_size=settings.data_parallel,
         gpu_memory_utilization=settings.memory_share,
         max_num_seqs=settings.max_running,
         enable_prefix_caching=True,
