@@ -100,6 +100,7 @@ def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Param
         **{f"{step}_recipe_id": value for step, value in vars(ids).items()},
         "needs_baseline": own is None,
         "per_problem_tried": own.samples if own else recipe.hint.branches,
+        "rounds": recipe.hint.rounds,
         "system": recipe.prompt.system,
         **recipe.signals.model_dump(),
         **(own.selection if own else recipe.selection).model_dump(),
@@ -135,7 +136,9 @@ def open_run(
     own = sampled(build, recipe)
     if own is None:
         baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
-        branch = recipe.hint.model_dump(mode="json", exclude={"branches"})  # more branches leave the others as they are
+        branch = recipe.hint.model_dump(
+            mode="json", exclude={"branches", "rounds"}
+        )  # more of them leave the others as they are
         rollout = fingerprint(baseline, branch, library.sha256, execution_rules(recipe))
     else:
         baseline = ""

@@ -122,6 +122,8 @@ class Hint(Section):
     """The first characters of the code, for models too weak to start a program that prints."""
     branches: int = Field(default=1, ge=1)
     """Hint trajectories per problem."""
+    rounds: int = Field(default=1, ge=1)
+    """Hints one after the other: a branch that is still wrong is hinted again before its stop token."""
     temperature: float = Field(default=0.0, ge=0)
     top_p: Share = 1.0
     max_tokens: int = Field(default=1024, ge=1)

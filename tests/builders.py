@@ -19,6 +19,7 @@ PARAMS: dict[str, Any] = {
     "judge_recipe_id": "judge",
     "contamination_recipe_id": "contamination",
     "per_problem_tried": 9,
+    "rounds": 9,
     "needs_baseline": True,
     "system": "",
     "suffix": "",

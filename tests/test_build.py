@@ -194,3 +194,28 @@ def test_card_names_the_first_row(built: tuple[Path, Path, str]) -> None:
     card = (built[0] / "snapshots" / "d_seed" / "v1" / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n")
     assert ast.literal_eval(repr(rows_of(built[0])[0]["statement"])) in card
+
+
+def test_a_branch_that_is_still_wrong_is_hinted_again(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    home = tmp_path / "home"
+    once = factory("build", "d_seed", "--recipe", recipe, home=home)
+    assert once.returncode == 0, once.stderr[-2000:]
+    twice = factory("build", "d_seed", "--recipe", recipe, "--set", "hint.rounds=2", home=home)
+    assert twice.returncode == 0, twice.stderr[-2000:]
+    with duckdb.connect(str(home / "factory.duckdb"), read_only=True) as con:
+        rounds = con.execute(
+            "select round, sum(n_tried), sum(n_right) from marts.hint_yield group by round order by round"
+        ).fetchall()
+        both = con.execute(
+            "select len(hints), segments, text_before from (select t.hints, t.segments, p.completion as text_before, "
+            "t.completion from staging.trajectories as t join staging.trajectories as p on p.trajectory_id = t.parent_id "
+            "where len(t.hints) = 2) where starts_with(completion, text_before)"
+        ).fetchall()
+    (first, tried, right), (second, tried_again, right_again) = rounds
+    assert (first, second) == (1, 2)
+    assert tried_again == tried - right > 0  # no wrong one is left out, no right one touched
+    assert right_again > 0
+    assert len(both) == tried_again
+    back = factory("build", "d_seed", "--recipe", recipe, home=home)
+    assert f"content hash {once.stdout.split('content hash ')[1].split()[0]}" in back.stdout

@@ -10,6 +10,7 @@ from factory.builds.parts import Built, generate_missing, opened, show_funnel
 from factory.progress import Reporter
 from factory.release.promote import promote
 from factory.rollout.plan import plan_baselines, plan_branches
+from factory.rollout.rounds import plan_round
 from factory.run import Run
 from factory.steps import (
     check_gold_answers,
@@ -22,6 +23,7 @@ from factory.steps import (
 )
 from factory.workbench import Workbench
 from schemas.recipe import Recipe
+from schemas.records import Trajectory
 
 
 async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool = False) -> Built:
@@ -43,6 +45,7 @@ async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool 
         await judge_trajectories(run, bench, ui, "baseline verdicts")  # derived.verdicts
         n_generated += await generate_branches(run, bench, ui)  # raw.trajectories, arm hint
         await judge_trajectories(run, bench, ui, "hint verdicts")  # derived.verdicts
+        n_generated += await generate_rounds(run, bench, ui)  # both again, for branches that are still wrong
         measure_signals(run)  # derived.signals
         await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
@@ -75,3 +78,21 @@ async def generate_branches(run: Run, bench: Workbench, ui: Reporter) -> int:
         "where m.drop_reason is null order by m.position",
     )
     return await generate_missing(run, bench, ui, "hint-infer", plan_branches(run, rows))
+
+
+async def generate_rounds(run: Run, bench: Workbench, ui: Reporter) -> int:
+    """Further hints for branches that are still wrong: rounds 2 to R, each judged before the next."""
+    n_generated = 0
+    for number in range(2, run.recipe.hint.rounds + 1):
+        rows = query(
+            run,
+            "select r.* from staging.trajectories as t join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
+            "join raw.trajectories as r on r.trajectory_id = t.trajectory_id "
+            f"where t.is_candidate and not t.is_repaired and len(t.hints) = {number - 1} and v.is_correct = false "
+            "order by t.trajectory_id",
+        )
+        previous = [Trajectory.model_validate(row) for row in rows]
+        planned = plan_round(run, previous, number, answers_anywhere=False)
+        n_generated += await generate_missing(run, bench, ui, f"hint round {number}", planned)
+        await judge_trajectories(run, bench, ui, f"round {number} verdicts")
+    return n_generated

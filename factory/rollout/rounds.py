@@ -1,4 +1,4 @@
-"""Test-time scaling: samples of a benchmark, and hint-infer on them round by round (START: test-time scaling).
+"""Hint-infer round by round, as test-time scaling on benchmarks (START) and as further tries of a build.
 
 Round 1 cuts the stored plain sample as a build does (the recipe's cuts, one branch). Round r of 2 and more continues
 the *whole* text of round r - 1 before its stop token with the next hint: compute with Python, check the reasoning
@@ -57,13 +57,16 @@ def plan_answers(run: Run, problems: Iterable[Problem], n_samples: int, *, tools
     ]
 
 
-def plan_round(run: Run, previous: Sequence[Trajectory], number: int) -> list[Planned]:
+def plan_round(
+    run: Run, previous: Sequence[Trajectory], number: int, *, answers_anywhere: bool = True
+) -> list[Planned]:
     """The next round of hints after `previous`; those that cannot be continued are left out.
 
     Args:
         run: The run.
         previous: In round 1 the plain samples, later the trajectories of the round before.
         number: Of the round, from 1.
+        answers_anywhere: Whether an answer before the first hint counts; not in a build, where it was wrong.
     """
     settings = run.recipe.hint
     planned = []
@@ -91,7 +94,7 @@ def plan_round(run: Run, previous: Sequence[Trajectory], number: int) -> list[Pl
                 hint=hint,
                 earlier=None if is_first else trajectory,
                 round=number,
-                answers_anywhere=True,
+                answers_anywhere=answers_anywhere,
             )
         )
     return planned

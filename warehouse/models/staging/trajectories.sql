@@ -5,6 +5,7 @@
 --          $rollout_recipe_id   settings that determine the build's own rollouts: hint branches, or samples
 --          $repair_recipe_id    settings that determine repaired ones
 --          $per_problem_tried   hint branches, or samples, per problem
+--          $rounds              hints of one branch, one after the other
 -- why:     rows made under another recipe stay in raw.trajectories and are never mixed in. A candidate is what may enter
 --          the snapshot; the baselines that hint-infer starts from are here too, and are none.
 select
@@ -41,4 +42,8 @@ from raw.trajectories as t
 join staging.problems as p on p.problem_id = t.problem_id
 where
     t.recipe_id = $baseline_recipe_id
-    or (t.recipe_id in ($rollout_recipe_id, $repair_recipe_id) and t.sample_index < $per_problem_tried)
+    or (
+        t.recipe_id in ($rollout_recipe_id, $repair_recipe_id)
+        and t.sample_index < $per_problem_tried
+        and len(t.hints) <= $rounds
+    )
