@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from schemas.errors import FactoryError
+from schemas.errors import FactoryError, UsageError
 from schemas.protocols import Limits
-from schemas.vocabulary import ExportFormat, SandboxLevel
+from schemas.vocabulary import Build, Executor, ExportFormat, SandboxLevel
 
 app = typer.Typer(
     help="A dataset factory for reasoning models that use Python (an open START).",
@@ -18,25 +18,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-build_app = typer.Typer(help="Build a dataset and promote it as the next snapshot.", no_args_is_help=True)
-app.add_typer(build_app, name="build")
-
-RecipeOption = Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")]
-ProblemsOption = Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")]
-MapOption = Annotated[
-    list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
-]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")]
-EngineOption = Annotated[str | None, typer.Option(help="transformers, vllm, server or scripted.")]
-ModelOption = Annotated[str | None, typer.Option(help="`embedded`, a hub id or a local folder.")]
-StartModelOption = Annotated[str, typer.Option("--model", help="START-0: a folder that `train run` made, or a hub id.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
-]
-SkipOption = Annotated[bool, typer.Option("--skip-bad-rows", help="Put bad rows into raw.rejected_problems and go on.")]
-TrustOption = Annotated[
-    bool, typer.Option("--i-trust-this-code", help="Run model code unisolated where the kernel refuses; marked.")
-]
 Home = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: $FACTORY_HOME or warehouse/data.")]
 INTERRUPTED = 130
 LIMITS = Limits()
@@ -65,79 +46,61 @@ def _home(home: Path | None) -> Path:
     return home.expanduser() if home else default_home()
 
 
-@build_app.command("d_seed")
-def build_d_seed(
-    recipe: RecipeOption = "demo",
-    problems: ProblemsOption = None,
-    map_: MapOption = None,
-    limit: LimitOption = None,
-    engine: EngineOption = None,
-    model: ModelOption = None,
-    set_: SetOption = None,
-    skip_bad_rows: SkipOption = False,
-    trust: TrustOption = False,
+@app.command()
+def build(
+    dataset: Annotated[
+        Build,
+        typer.Argument(
+            help="d_seed: hints on what the model gets wrong. d_start: a trained model's own samples with tools. "
+            "d_rft: the ablation, samples without tools."
+        ),
+    ],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")] = "demo",
+    problems: Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")] = None,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")] = None,
+    engine: Annotated[str | None, typer.Option(help="transformers, vllm, server or scripted.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="`embedded`, a hub id or a local folder. d_start needs it: START-0.")
+    ] = None,
+    url: Annotated[
+        list[str] | None, typer.Option(help="Of a server, such as http://127.0.0.1:8000; repeatable. Engine `server`.")
+    ] = None,
+    executor: Annotated[Executor | None, typer.Option(help="local: this process. ray: tasks of a Ray cluster.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Of a running cluster. Default: one of this machine.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Put bad rows into raw.rejected_problems and go on.")
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--i-trust-this-code", help="Run model code unisolated where the kernel refuses; marked.")
+    ] = False,
     home: Home = None,
 ) -> None:
-    """Problems, baseline, hint-infer, verdicts, duplicates, repair, selection, gate, snapshot."""
-    from factory.overrides import collect
-
-    overrides = collect(problems, map_ or [], limit, engine, model, set_ or [], skip_bad_rows=skip_bad_rows)
-    _build("d_seed", recipe, overrides, home, trust=trust)
-
-
-@build_app.command("d_start")
-def build_d_start(
-    model: StartModelOption,
-    recipe: RecipeOption = "demo",
-    problems: ProblemsOption = None,
-    map_: MapOption = None,
-    limit: LimitOption = None,
-    engine: EngineOption = None,
-    set_: SetOption = None,
-    skip_bad_rows: SkipOption = False,
-    trust: TrustOption = False,
-    home: Home = None,
-) -> None:
-    """A trained model by itself: samples with tools and without hints, verdicts, ..., at most one per problem."""
-    from factory.overrides import collect
-
-    overrides = collect(problems, map_ or [], limit, engine, model, set_ or [], skip_bad_rows=skip_bad_rows)
-    _build("d_start", recipe, overrides, home, trust=trust)
-
-
-@build_app.command("d_rft")
-def build_d_rft(
-    recipe: RecipeOption = "demo",
-    problems: ProblemsOption = None,
-    map_: MapOption = None,
-    limit: LimitOption = None,
-    engine: EngineOption = None,
-    model: ModelOption = None,
-    set_: SetOption = None,
-    skip_bad_rows: SkipOption = False,
-    home: Home = None,
-) -> None:
-    """The ablation: the base model's own right answers, sampled without tools from the same problems."""
-    from factory.overrides import collect
-
-    overrides = collect(problems, map_ or [], limit, engine, model, set_ or [], skip_bad_rows=skip_bad_rows)
-    _build("d_rft", recipe, overrides, home, trust=False)
-
-
-def _build(name: str, recipe: str, overrides: dict[str, Any], home: Path | None, *, trust: bool) -> None:
-    """Run a build and say what it made."""
+    """Build a dataset and promote it as the next snapshot; the same command goes on where it was broken off."""
     import asyncio
 
     from factory.builds.d_seed import build_d_seed
     from factory.builds.d_start import build_sampled
+    from factory.overrides import collect
     from factory.progress import Reporter
     from factory.settings import load_recipe
 
+    if dataset is Build.D_START and model is None:
+        raise UsageError("build d_start samples a trained model: name it with --model (a folder of `train run`).")
+    overrides = collect(
+        problems, map_ or [], limit, engine, model, url or [], executor, ray_address, set_ or [],
+        skip_bad_rows=skip_bad_rows,
+    )  # fmt: skip
     settings, place, ui = load_recipe(recipe, overrides), _home(home), Reporter()
-    if name == "d_seed":
+    if dataset is Build.D_SEED:
         building = build_d_seed(settings, place, ui, trust=trust)
     else:
-        building = build_sampled(name, settings, place, ui, trust=trust)
+        building = build_sampled(dataset, settings, place, ui, trust=trust)
     try:
         built = asyncio.run(building)
     except KeyboardInterrupt:  # caught here, because typer would end without a word

@@ -6,6 +6,7 @@ from typing import Any
 
 from factory.settings import parse_overrides
 from schemas.errors import RecipeError
+from schemas.vocabulary import Executor
 
 
 def collect(
@@ -14,6 +15,9 @@ def collect(
     limit: int | None,
     engine: str | None,
     model: str | None,
+    urls: Sequence[str],
+    executor: Executor | None,
+    ray_address: str | None,
     assignments: Sequence[str],
     *,
     skip_bad_rows: bool,
@@ -29,7 +33,14 @@ def collect(
         values["problems.sources"] = [{"kind": "file", "path": str(problems), "map": pairs}]
     elif mapping:
         raise RecipeError("--map says which columns of a file are meant: it needs --problems FILE.")
-    given = {"problems.limit": limit, "engine.kind": engine, "engine.model": model}
+    given = {
+        "problems.limit": limit,
+        "engine.kind": engine or ("server" if urls else None),
+        "engine.model": model,
+        "engine.urls": list(urls) or None,
+        "executor.kind": executor or (Executor.RAY if ray_address else None),
+        "executor.ray_address": ray_address,
+    }
     values |= {key: value for key, value in given.items() if value is not None}
     if skip_bad_rows:
         values["problems.skip_bad_rows"] = True

@@ -123,14 +123,8 @@ def open_run(
         benchmarks: Whatever determines the benchmarks' contents.
     """
     library = load_library(recipe.hint.library)
-    settings = recipe.engine
-    engine: tuple[Any, ...] = (
-        settings.kind,
-        engine_name,
-        settings.served_model,
-        settings.dtype,
-        settings.max_model_len,
-    )
+    model = recipe.engine
+    engine: tuple[Any, ...] = (model.kind, engine_name, model.served_model, model.dtype, model.max_model_len)
     if build == EVAL:
         engine += (EVAL,)
     own = sampled(build, recipe)
@@ -157,7 +151,7 @@ def open_run(
         contamination=fingerprint(FORMAT, recipe.decontamination, benchmarks),
     )
     by_id = {problem.problem_id: problem for problem in problems}
-    left_out: dict[str, Any] = {"problems": True, **ONLY_SPEED}
+    left_out: dict[str, Any] = {"problems": True, "executor": True, **ONLY_SPEED}
     left_out |= dict.fromkeys(OTHER_SECTIONS[build], True)
     settings = recipe.model_dump(mode="json", exclude=left_out)
     run_id = "r_" + fingerprint(build, settings, vars(ids), list(by_id))

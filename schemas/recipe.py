@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.vocabulary import Cut, Domain, HintFunction, SourceKind
+from schemas.vocabulary import Cut, Domain, Executor, HintFunction, SourceKind
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -213,6 +213,18 @@ class Sampled(Section):
     selection: Selection = Selection(min_tool_success=0, quota_math=40_000, quota_code=10_000)
 
 
+class ExecutorSettings(Section):
+    """Where rollouts run. Nothing here changes a text."""
+
+    kind: Executor = Executor.LOCAL
+    ray_address: str | None = None
+    """Of a running cluster, such as `auto` or `ray://head:10001`; null starts one on this machine."""
+    replicas: int = Field(default=1, ge=1)
+    """ray: engines, each on the accelerators that `engine.tensor_parallel` and `engine.data_parallel` ask for."""
+    shard_rows: int = Field(default=256, ge=1)
+    """ray: trajectories of one task."""
+
+
 class Gate(Section):
     """What a candidate must fulfil besides the promises of its columns."""
 
@@ -244,3 +256,4 @@ class Recipe(Section):
     d_rft: Sampled = Sampled(max_calls=0)
     """`factory build d_rft`: the ablation, the base model without tools (the paper's QwQ-RFT)."""
     gate: Gate = Gate()
+    executor: ExecutorSettings = ExecutorSettings()

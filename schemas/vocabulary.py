@@ -11,6 +11,26 @@ class Domain(StrEnum):
     SCIENCE = "science"
 
 
+class Build(StrEnum):
+    """A dataset that can be built."""
+
+    D_SEED = "d_seed"
+    """Problems that the model gets wrong by itself and right with a hint."""
+    D_START = "d_start"
+    """What a trained model solves by itself, tools on, no hints."""
+    D_RFT = "d_rft"
+    """The ablation: what the base model solves without tools."""
+
+
+class Executor(StrEnum):
+    """Where rollouts run."""
+
+    LOCAL = "local"
+    """In this process."""
+    RAY = "ray"
+    """As tasks of a Ray cluster, one engine per replica."""
+
+
 class Arm(StrEnum):
     """Under which treatment a trajectory was sampled."""
 

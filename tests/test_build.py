@@ -208,9 +208,8 @@ def test_a_branch_that_is_still_wrong_is_hinted_again(tmp_path: Path) -> None:
             "select round, sum(n_tried), sum(n_right) from marts.hint_yield group by round order by round"
         ).fetchall()
         both = con.execute(
-            "select len(hints), segments, text_before from (select t.hints, t.segments, p.completion as text_before, "
-            "t.completion from staging.trajectories as t join staging.trajectories as p on p.trajectory_id = t.parent_id "
-            "where len(t.hints) = 2) where starts_with(completion, text_before)"
+            "from staging.trajectories as t join staging.trajectories as p on p.trajectory_id = t.parent_id "
+            "where len(t.hints) = 2 and starts_with(t.completion, p.completion)"
         ).fetchall()
     (first, tried, right), (second, tried_again, right_again) = rounds
     assert (first, second) == (1, 2)

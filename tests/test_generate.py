@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from schemas.errors import EngineError, StepFailed
 from schemas.protocols import Completion, Engine, Sandbox
 from schemas.records import Trajectory
 
-Change = Callable[[int, Completion], Any]
+Change = Callable[[int, Completion], Awaitable[Completion]]
 
 
 class Faulty:
@@ -37,8 +37,7 @@ class Faulty:
         made = await self.inner.complete(*arguments, **options)
         if number % 5:
             return made
-        changed = self.change(number, made)
-        return await changed if asyncio.iscoroutine(changed) else changed
+        return await self.change(number, made)
 
 
 class Bench:
@@ -98,15 +97,15 @@ async def test_the_same_text_whatever_the_company(tmp_path: Path, sandbox: Sandb
     assert texts[0] == texts[1]
 
 
-def raises(number: int, made: Completion) -> Completion:
+async def raises(number: int, made: Completion) -> Completion:
     raise EngineError(f"request {number} failed")
 
 
-def garbage(number: int, made: Completion) -> Completion:
+async def garbage(number: int, made: Completion) -> Completion:
     return replace(made, text="something else")
 
 
-def empty(number: int, made: Completion) -> Completion:
+async def empty(number: int, made: Completion) -> Completion:
     return Completion("", (), None, False, 0.0)
 
 
@@ -136,8 +135,8 @@ async def test_what_the_engine_does_to_one_its_siblings_do_not_feel(
 async def test_failures_below_the_allowed_share_are_rows_and_the_same_call_tries_them_again(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    def third(number: int, made: Completion) -> Completion:
-        return raises(number, made) if number == 15 else made
+    async def third(number: int, made: Completion) -> Completion:
+        return await raises(number, made) if number == 15 else made
 
     rows = await roll(tmp_path / "home", sandbox, change=third)
     assert Counter(str(t.stop_reason) for t in rows.values()) == {"end": 39, "engine_error": 1}

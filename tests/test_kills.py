@@ -105,4 +105,4 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
         assert total.fetchone() == (N, N, N)
         reasons = con.execute("select distinct drop_reason from marts.trajectories_scored").fetchall()
         assert ("nondeterministic",) not in reasons
-    assert not list((home / "journal").iterdir())
+    assert not (home / "journal").exists()

@@ -10,13 +10,14 @@ last lines, which are then made again. Once a trajectory's row is in a shard its
 such are deleted, and a file that has grown is written anew with the living ones.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,28 +79,26 @@ class Story:
 class Journal:
     """Events of the trajectories under way."""
 
-    def __init__(self, folder: Path, inherited: dict[str, Events] | None = None) -> None:
+    def __init__(self, folder: Path, inherited: Mapping[str, Events] | None = None) -> None:
         """Read what earlier processes left.
 
         Args:
-            folder: Where the files are.
-            inherited: What they left, where somebody else has read it already; its files are not touched then.
+            folder: Where the files are, and in folders below those of the shards of a cluster.
+            inherited: Events that were left elsewhere, by trajectory.
         """
         self.folder = folder
-        self._files = sorted(folder.glob("*.jsonl")) if inherited is None else []
-        self._inherited = read(self._files) if inherited is None else dict(inherited)
+        self._files = sorted(folder.rglob("*.jsonl"), key=lambda path: path.name)
+        self.inherited = read(self._files)
+        """Of trajectories that go on where an earlier process left them."""
+        for id_, events in (inherited or {}).items():
+            self.inherited[id_] = {**events, **self.inherited.get(id_, {})}
         self._open: dict[str, Story] = {}
         self._handle = -1
         self._n_bytes = 0
 
-    @property
-    def n_inherited(self) -> int:
-        """Trajectories that go on where an earlier process left them."""
-        return len(self._inherited)
-
     def story(self, trajectory_id: str) -> Story:
         """Begin a trajectory, or go on with it."""
-        story = Story(trajectory_id, self._inherited.pop(trajectory_id, None), self)
+        story = Story(trajectory_id, self.inherited.pop(trajectory_id, None), self)
         self._open[trajectory_id] = story
         return story
 
@@ -120,9 +119,12 @@ class Journal:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-        if not self._open and not self._inherited:
+        if not self._open and not self.inherited:
             for path in self._files:
                 path.unlink(missing_ok=True)
+            for folder in {self.folder, *(path.parent for path in self._files)}:
+                with contextlib.suppress(OSError):  # not empty, or never made
+                    folder.rmdir()
 
     def _put(self, data: bytes) -> None:
         try:
@@ -147,7 +149,7 @@ class Journal:
         dead, self._files = self._files, []
         os.close(self._handle)
         self._handle = -1
-        for id_, events in {**self._inherited, **{id_: story.events for id_, story in self._open.items()}}.items():
+        for id_, events in {**self.inherited, **{id_: story.events for id_, story in self._open.items()}}.items():
             self._put(b"".join(_line({"t": id_, "k": key, "v": fields}) for key, fields in events.items()))
         self._n_bytes = 0
         for path in dead:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ class Writer:
     """Collects trajectories into shards of raw.trajectories, and counts failures. Use it in an `async with` block."""
 
     def __init__(self, run: Run, journal: Journal, n_planned: int) -> None:
+        """`n_planned` is that of the whole step, whose share of failures counts."""
         self.run, self.journal, self.n_planned = run, journal, n_planned
         self.failures: dict[str, int] = {}
         self._waiting: list[Trajectory] = []
@@ -69,11 +71,16 @@ class Writer:
             StepFailed: with the commonest reasons.
         """
         if self.has_failed:
-            worst = sorted(self.failures.items(), key=lambda item: -item[1])[:3]
-            raise StepFailed(
-                f"{sum(self.failures.values()):,} of {self.n_planned:,} rollouts failed; the recipe allows "
-                f"{self.run.recipe.gate.max_failed_share:.0%} (gate.max_failed_share).\n  "
-                + "\n  ".join(f"{n:,} x {reason}" for reason, n in worst)
-                + "\n  next:   mend the cause and give the same command: the failed ones are tried again\n"
-                "  state:  all finished rollouts are stored; nothing was promoted."
-            )
+            raise too_many_failed(self.failures, self.n_planned, self.run.recipe.gate.max_failed_share)
+
+
+def too_many_failed(failures: Mapping[str, int], n_planned: int, allowed: float) -> StepFailed:
+    """What to say of a step in which too many rollouts failed."""
+    worst = sorted(failures.items(), key=lambda item: -item[1])[:3]
+    return StepFailed(
+        f"{sum(failures.values()):,} of {n_planned:,} rollouts failed; the recipe allows {allowed:.0%} "
+        f"(gate.max_failed_share).\n  "
+        + "\n  ".join(f"{n:,} x {reason}" for reason, n in worst)
+        + "\n  next:   mend the cause and give the same command: the failed ones are tried again\n"
+        "  state:  all finished rollouts are stored; nothing was promoted."
+    )
