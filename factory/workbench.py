@@ -1,10 +1,11 @@
 """The costly parts of a build: the engine, the sandbox and the checkers. Each is opened when first needed."""
 
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from factory.engines.local_model import engine_name, find_weights
 from factory.sandbox.confine import confine_process
@@ -13,6 +14,10 @@ from quality.checkers import Checkers
 from schemas.errors import RecipeError
 from schemas.protocols import Engine, Limits, Sandbox
 from schemas.recipe import Recipe
+from schemas.vocabulary import Executor
+
+if TYPE_CHECKING:
+    from factory.engines.tokenizer import Tokenized
 
 
 class Workbench:
@@ -33,10 +38,11 @@ class Workbench:
     ) -> None:
         await self._stack.aclose()
 
-    @property
-    def has_engine(self) -> bool:
-        """Whether the model is loaded."""
-        return self._engine is not None
+    async def prepare(self, say: Callable[[str], None]) -> None:
+        """Load the model now, before a step's clock starts, unless workers of a cluster will."""
+        if self._engine is None and self.recipe.executor.kind is Executor.LOCAL:
+            say(f"loading {name_of_engine(self.recipe)}")
+            await self.engine()
 
     async def engine(self) -> Engine:
         """The model.
@@ -86,6 +92,13 @@ def name_of_engine(recipe: Recipe) -> str:
 
         return script_name(recipe.engine)
     return engine_name(recipe.engine)
+
+
+def load_codec(recipe: Recipe, home: Path) -> "Tokenized":
+    """Text to tokens and back as the recipe's engine does it, without its model."""
+    from factory.engines.tokenizer import Tokenized, load_tokenizer
+
+    return Tokenized(load_tokenizer(find_weights(recipe.engine, home)))
 
 
 def load_engine(recipe: Recipe, home: Path) -> Engine:

@@ -136,9 +136,8 @@ async def _make(
     """The planned trajectories by id, those that are missing or failed made now, and how many those were."""
     stored = _stored(run.store, planned)
     missing = [p for p in planned if p.trajectory_id not in stored or stored[p.trajectory_id].stop_reason in FAILED]
-    if missing and not bench.has_engine:
-        ui.say(f"loading {run.engine_name}")
-        await bench.engine()  # before the clock of the step starts
+    if missing:
+        await bench.prepare(ui.say)
     with ui.step(name, len(missing), "trajectories") as advance:
         await generate(run, bench, missing, advance)
     return (_stored(run.store, planned) if missing else stored), len(missing)

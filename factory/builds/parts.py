@@ -70,9 +70,8 @@ async def generate_missing(run: Run, bench: Workbench, ui: Reporter, name: str, 
         ).fetchall()
     known = {row[0] for row in done}
     missing = [plan for plan in planned if plan.trajectory_id not in known]
-    if missing and not bench.has_engine:
-        ui.say(f"loading {run.engine_name}")
-        await bench.engine()  # before the clock of the step starts
+    if missing:
+        await bench.prepare(ui.say)
     with ui.step(name, len(missing), "trajectories") as advance:
         await generate(run, bench, missing, advance)
     return len(missing)

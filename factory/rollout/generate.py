@@ -20,6 +20,8 @@ from factory.rollout.writer import Writer
 from factory.run import Run
 from factory.workbench import Workbench
 from schemas.protocols import Block, Engine, Sandbox, Session
+from schemas.recipe import Recipe
+from schemas.vocabulary import Executor
 
 AHEAD = 8
 """An engine of n places is handed n + n / AHEAD + 1 requests, so that a place that falls free has work at once."""
@@ -36,15 +38,26 @@ async def generate(run: Run, bench: Workbench, planned: Sequence[Planned], advan
     """
     if not planned:
         return
+    if run.recipe.executor.kind is Executor.RAY:
+        from factory.rollout.on_ray import generate_on_ray
+
+        await generate_on_ray(run, bench, planned, advance)
+        return
     engine = await bench.engine()
     sandbox = await bench.sandbox() if any(plan.max_calls for plan in planned) else None
     journal, tally = Journal(run.store.home / "journal"), Tally()
     try:
         async with watch(tally, advance), Writer(run, journal, len(planned)) as writer:
-            await roll_out_all(run, planned, engine, sandbox, journal, writer, tally)
+            places = n_places(run.recipe)
+            await roll_out_all(run, planned, engine, sandbox, journal, writer, tally, places=places)
     finally:
         journal.close()
     writer.check()
+
+
+def n_places(recipe: Recipe) -> int:
+    """Requests that an engine is given at the same time."""
+    return recipe.engine.max_running + recipe.engine.max_running // AHEAD + 1
 
 
 async def roll_out_all(
@@ -55,12 +68,13 @@ async def roll_out_all(
     journal: Journal,
     writer: Writer,
     tally: Tally,
+    *,
+    places: int,
 ) -> None:
-    """Drive all plans to their ends, as many at a time as the bounds allow."""
-    settings = run.recipe.engine
-    n_places = settings.max_running + settings.max_running // AHEAD + 1
-    gate = Gate(n_places)
-    under_way = asyncio.Semaphore(n_places + run.recipe.sandbox.max_sessions)
+    """Drive all plans to their ends, as many at a time as the bounds allow; `places` are those at the engine."""
+    gate = Gate(places)
+    under_way = asyncio.Semaphore(places + run.recipe.sandbox.max_sessions)
+    timeout_s = run.recipe.engine.timeout_s
 
     async def open_session(earlier: Sequence[Block]) -> Session:
         assert sandbox is not None
@@ -69,7 +83,7 @@ async def roll_out_all(
     async def make(plan: Planned, seat: Seat) -> None:
         try:
             story = journal.story(plan.trajectory_id)
-            means = Means(engine, open_session, story, seat, settings.timeout_s, tally)
+            means = Means(engine, open_session, story, seat, timeout_s, tally)
             trajectory = await attempt(run, plan, means, sandbox.level if sandbox else None)
         finally:
             seat.give_back()

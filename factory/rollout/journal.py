@@ -96,6 +96,11 @@ class Journal:
         self._handle = -1
         self._n_bytes = 0
 
+    @property
+    def has_files(self) -> bool:
+        """Whether an earlier process wrote here, or this one has begun to."""
+        return bool(self._files)
+
     def story(self, trajectory_id: str) -> Story:
         """Begin a trajectory, or go on with it."""
         story = Story(trajectory_id, self.inherited.pop(trajectory_id, None), self)

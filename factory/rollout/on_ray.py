@@ -1,0 +1,268 @@
+"""The `ray` executor: the same rollouts as tasks of a Ray cluster, one engine actor per replica.
+
+A task rolls out a shard of plans as `generate` does in one process, with a sandbox of its own, and writes the same
+Parquet shards into the same home, which therefore lies where every node sees it. A task that dies is started again by
+Ray and goes on from its journal, so a dead worker costs what it had in hand, and an engine that dies is loaded anew.
+Tasks are handed out as workers fall free; plans and rows that nobody works on are in no worker's memory.
+
+Not covered: a home that only the driver sees (it is noticed and refused).
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from factory.progress import Advance
+from factory.rollout.generate import n_places, roll_out_all
+from factory.rollout.journal import Events, Journal
+from factory.rollout.live import LOOK_S, Tally
+from factory.rollout.plan import Planned
+from factory.rollout.writer import Writer, too_many_failed
+from factory.run import Run
+from factory.workbench import Workbench, load_codec, load_engine
+from schemas.errors import EngineError, FactoryError, HomeError
+from schemas.protocols import Completion, Engine, Sampling
+from schemas.recipe import Recipe
+from schemas.tables import TRAJECTORIES
+from warehouse.store import chunks
+
+NEEDS_ACTOR = {"transformers", "vllm"}
+"""Engines that hold a model; the others are opened by every task for itself."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a task has to know."""
+
+    run: Run
+    plans: Sequence[Planned]
+    stories: Mapping[str, Events]
+    n_planned: int
+    """Of the whole step."""
+    share: float
+    """Of the engines' places."""
+    token: str
+    """A file that the driver has put into the home."""
+    trust: bool
+
+
+async def generate_on_ray(run: Run, bench: Workbench, planned: Sequence[Planned], advance: Advance) -> None:
+    """As `generate`, on a cluster.
+
+    Raises:
+        EngineError: Ray is not installed or there is no such cluster, or an engine cannot be loaded.
+        HomeError: a worker does not see the home.
+        StepFailed: a larger share of rollouts failed than the recipe allows.
+    """
+    settings, home = run.recipe.executor, run.store.home
+    with _connected(settings.ray_address) as ray, _token(home) as token:
+        engines = [_start_engine(ray, run.recipe, home) for _ in range(_n_engines(run.recipe))]
+        counter = ray.remote(Counts).options(num_cpus=0).remote()
+        shards = list(chunks(planned, settings.shard_rows))
+        n_workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)) - len(engines), len(shards)))
+        inherited = Journal(home / "journal").inherited
+        roll_out_shard = ray.remote(_roll_out_shard).options(max_retries=-1, num_cpus=1)
+
+        def start(number: int) -> Any:
+            plans = shards[number]
+            stories = {p.trajectory_id: inherited[p.trajectory_id] for p in plans if p.trajectory_id in inherited}
+            share = max(1, len(engines)) / n_workers
+            work = Work(run, plans, stories, len(planned), share, token, bench.trust)
+            engine = engines[number % len(engines)] if engines else None
+            return roll_out_shard.remote(work, engine, counter)
+
+        failures: Counter[str] = Counter()
+        waiting, under_way = iter(range(len(shards))), []
+        try:
+            for number in waiting:
+                under_way.append(start(number))
+                if len(under_way) == n_workers:
+                    break
+            while under_way:
+                done, under_way = await asyncio.to_thread(ray.wait, under_way, timeout=LOOK_S)
+                for task in done:
+                    failures.update(await _result(ray, task))
+                    if sum(failures.values()) <= run.recipe.gate.max_failed_share * len(planned):
+                        under_way += [start(number) for number in _next(waiting)]
+                tally = Tally(**await counter.total.remote())
+                advance.to(tally.n_done, {"tokens": tally.n_tokens, "calls": tally.n_calls}, tally.waits)
+        finally:
+            for task in under_way:
+                ray.cancel(task, force=True)
+            for actor in (*engines, counter):
+                ray.kill(actor)
+    if sum(failures.values()) > run.recipe.gate.max_failed_share * len(planned):
+        raise too_many_failed(failures, len(planned), run.recipe.gate.max_failed_share)
+    if not failures:
+        shutil.rmtree(home / "journal", ignore_errors=True)
+
+
+def _next(numbers: Iterator[int]) -> list[int]:
+    """One more, if there is one."""
+    return [number for number in [next(numbers, None)] if number is not None]
+
+
+async def _result(ray: Any, task: Any) -> dict[str, int]:
+    """What a task returned; what it raised as it was."""
+    try:
+        failures: dict[str, int] = await task
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, FactoryError):
+            raise error.cause from None
+        raise
+    return failures
+
+
+def _n_engines(recipe: Recipe) -> int:
+    return recipe.executor.replicas if recipe.engine.kind in NEEDS_ACTOR else 0
+
+
+def _start_engine(ray: Any, recipe: Recipe, home: Path) -> Any:
+    """An actor that holds an engine, on the accelerators that it needs, started again when it dies."""
+    has_accelerator = ray.cluster_resources().get("GPU", 0) > 0 and recipe.engine.device != "cpu"
+    n_devices = recipe.engine.tensor_parallel * recipe.engine.data_parallel if has_accelerator else 0
+    options = {"num_cpus": 1, "num_gpus": n_devices, "max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(Replica).options(**options, max_concurrency=100_000).remote(recipe, str(home))
+
+
+class Replica:
+    """The actor: an engine, and nothing else."""
+
+    def __init__(self, recipe: Recipe, home: str) -> None:
+        self.engine = load_engine(recipe, Path(home))
+
+    async def facts(self) -> tuple[str, int]:
+        """Name and context window."""
+        return self.engine.name, self.engine.max_model_len
+
+    async def complete(self, prompt_ids: list[int], request: dict[str, Any]) -> Completion | str:
+        """As the engine's; the message of its error where it fails."""
+        try:
+            return await self.engine.complete(prompt_ids, **request)
+        except EngineError as error:
+            return str(error)
+
+
+class RemoteEngine:
+    """The engine of a replica, as a task sees it: text to tokens here, completions there."""
+
+    def __init__(self, ray: Any, actor: Any, codec: Any, name: str, max_model_len: int) -> None:
+        self._ray, self._actor = ray, actor
+        self.prompt, self.encode, self.decode = codec.prompt, codec.encode, codec.decode
+        self.name, self.max_model_len = name, max_model_len
+
+    async def complete(
+        self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
+    ) -> Completion:
+        """See `schemas.protocols.Engine.complete`."""
+        request = {"stop": list(stop), "max_tokens": max_tokens, "sampling": sampling, "seed": seed}
+        try:
+            made: Completion | str = await self._actor.complete.remote(list(prompt_ids), request)
+        except self._ray.exceptions.RayError as error:
+            raise EngineError(f"{type(error).__name__}: {error}") from None
+        if isinstance(made, str):
+            raise EngineError(made)
+        return made
+
+    async def aclose(self) -> None:
+        """The driver ends the replica."""
+
+
+class Counts:
+    """The actor that adds up what the tasks do."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Tally] = {}
+
+    def put(self, task: str, tally: Tally) -> None:
+        """The count of one task so far, in place of what it said before."""
+        self.parts[task] = tally
+
+    def total(self) -> dict[str, float]:
+        """Over all tasks."""
+        names = asdict(Tally())
+        return {name: sum(getattr(tally, name) for tally in self.parts.values()) for name in names}
+
+
+def _roll_out_shard(work: Work, actor: Any, counter: Any) -> dict[str, int]:
+    """The task: roll out the plans that are not stored yet; failures by reason."""
+    return asyncio.run(_shard(work, actor, counter))
+
+
+async def _shard(work: Work, actor: Any, counter: Any) -> dict[str, int]:
+    import ray
+
+    home, recipe = work.run.store.home, work.run.recipe
+    if not (home / work.token).is_file():
+        node = os.uname().nodename
+        raise HomeError(f"the worker on {node} does not see {home}: put the home where every node finds it.")
+    journal = Journal(home / "journal" / work.plans[0].trajectory_id, work.stories)
+    stored: set[str] = set()
+    if journal.inherited.keys() - work.stories.keys() or journal.has_files:  # this shard was begun before
+        stored = work.run.store.ids(TRAJECTORIES, "trajectory_id", recipe_id=work.plans[0].recipe_id)
+    plans = [plan for plan in work.plans if plan.trajectory_id not in stored]
+    engine: Engine
+    tally, name = Tally(n_done=len(work.plans) - len(plans)), work.plans[0].trajectory_id
+    async with Workbench(recipe, home, trust=work.trust) as bench:
+        if actor is None:
+            engine = await bench.engine()
+        else:
+            facts = await actor.facts.remote()
+            engine = RemoteEngine(ray, actor, load_codec(recipe, home), *facts)
+        sandbox = await bench.sandbox() if any(plan.max_calls for plan in plans) else None
+
+        async def report() -> None:
+            while True:
+                counter.put.remote(name, replace(tally))
+                await asyncio.sleep(LOOK_S)
+
+        reporting = asyncio.create_task(report())
+        try:
+            async with Writer(work.run, journal, work.n_planned) as writer:
+                places = max(1, round(n_places(recipe) * work.share))
+                await roll_out_all(work.run, plans, engine, sandbox, journal, writer, tally, places=places)
+        finally:
+            journal.close()
+            reporting.cancel()
+        await counter.put.remote(name, tally)
+    return writer.failures
+
+
+@contextlib.contextmanager
+def _connected(address: str | None) -> Iterator[Any]:
+    """Ray, connected to a cluster."""
+    try:
+        import ray
+    except ImportError:
+        raise EngineError(
+            "executor 'ray': Ray is not installed.\n"
+            "  install it:  pip install 'start-factory[ray]'\n"
+            "  state:       nothing was generated."
+        ) from None
+    try:
+        ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise EngineError(f"no Ray cluster at '{address}': {error}\n  state:  nothing was generated.") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _token(home: Path) -> Iterator[str]:
+    """A file by which a worker knows that it sees the home."""
+    name = f".draft-{uuid.uuid4().hex}"
+    (home / name).write_text(str(time.time()))
+    try:
+        yield name
+    finally:
+        (home / name).unlink(missing_ok=True)
