@@ -124,7 +124,7 @@ async def measure(n: int, n_calls: int, turn: int, slots: int) -> Round:
                 advance = Advance(Meter("rollout", n, "trajectories"))
                 with Memory() as memory:
                     started = time.monotonic()
-                    await generate(run, bench, planned, advance)
+                    await generate(run, bench, planned, n, advance)
                     return time.monotonic() - started, memory.most
 
             async def theirs() -> float:

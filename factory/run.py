@@ -137,7 +137,8 @@ def open_run(
     else:
         baseline = ""
         sample = own.model_dump(mode="json", exclude={"samples", "selection"})  # as above
-        rollout = fingerprint(FORMAT, engine, recipe.prompt, sample, recipe.seed, execution_rules(recipe))
+        hints = library.sha256 if own.opening or own.trust_output else ""
+        rollout = fingerprint(FORMAT, engine, recipe.prompt, sample, recipe.seed, execution_rules(recipe), hints)
     judge = fingerprint(
         FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb
     )

@@ -3,7 +3,7 @@
 A step reads what it needs with SQL, hands it to a pure function of `quality` or `warehouse`, and appends the result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -32,6 +32,14 @@ def query(run: Run, sql: str) -> list[dict[str, Any]]:
     with run.store.connect() as con:
         build_models(con, run.params, needed_by=sql)
         return fetch(con, sql)
+
+
+def stream(run: Run, sql: str) -> Iterator[dict[str, Any]]:
+    """As `query`, some hundred rows at a time."""
+    with run.store.connect() as con:
+        build_models(con, run.params, needed_by=sql)
+        for batch in con.sql(sql).to_arrow_reader(BATCH):
+            yield from batch.to_pylist()
 
 
 def store_problems(run: Run) -> None:

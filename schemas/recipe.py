@@ -111,7 +111,8 @@ class Hint(Section):
 
     library: str = "start"
     """A file of `factory/hints/`, or a path."""
-    functions: tuple[HintFunction, ...] = tuple(HintFunction)
+    functions: tuple[HintFunction, ...] = tuple(HintFunction)[:7]
+    """Of the hints at cuts; `opening` and `trust_output` have switches of their own."""
     cuts: tuple[Cut, ...] = (Cut.CONJUNCTION, Cut.END)
     triggers: tuple[str, ...] = ("Wait", "Alternatively")
     """Words at which a `conjunction` cut may fall."""
@@ -120,6 +121,10 @@ class Hint(Section):
     leads: tuple[str, ...] = ("Wait, ", "Alternatively, ")
     code_start: str = ""
     """The first characters of the code, for models too weak to start a program that prints."""
+    opening: bool = False
+    """As in `[d_start]`, for the arm `tools` of evaluations."""
+    trust_output: bool = False
+    """Where the model begins to check an output by hand, tell it once that there is no need (CoRT)."""
     branches: int = Field(default=1, ge=1)
     """Hint trajectories per problem."""
     rounds: int = Field(default=1, ge=1)
@@ -210,6 +215,10 @@ class Sampled(Section):
     """Of the model, over all rounds of one trajectory."""
     max_calls: int = Field(default=6, ge=0)
     """0: no tools."""
+    opening: bool = False
+    """Begin every answer with a sentence of the hint library that says Python will be used (CoRT)."""
+    trust_output: bool = False
+    """As in `[hint]`."""
     selection: Selection = Selection(min_tool_success=0, quota_math=40_000, quota_code=10_000)
 
 

@@ -74,6 +74,10 @@ class HintFunction(StrEnum):
     DEEPER_THINKING = "deeper_thinking"
     DEBUG = "debug"
     """Code problems only: run the sample tests."""
+    OPENING = "opening"
+    """The first words of an answer: that Python will be used (CoRT: prompt-level hint). Opens no code."""
+    TRUST_OUTPUT = "trust_output"
+    """Where the model begins to check an output by hand: that Python's arithmetic need not be doubted (CoRT)."""
 
 
 class Cut(StrEnum):
@@ -85,8 +89,12 @@ class Cut(StrEnum):
     """After the first sentence; for weak models, whose long wrong answers drag the continuation along."""
     CONJUNCTION = "conjunction"
     """Before a `Wait` or `Alternatively` of the baseline (arXiv v1: at random)."""
+    COMPUTATION = "computation"
+    """Before the first line that computes by hand (CoRT)."""
     END = "end"
     """Before the stop token (arXiv v1 and EMNLP)."""
+    DOUBT = "doubt"
+    """In the middle of a rollout, where the model begins to doubt an output (CoRT); no cut of a baseline."""
 
 
 class StopReason(StrEnum):

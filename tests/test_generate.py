@@ -80,7 +80,7 @@ async def roll(folder: Path, sandbox: Sandbox, *, n: int = 40, slots: int = 8, c
         engine = Faulty(engine, change)
     bench: Any = Bench(engine, sandbox)
     try:
-        await generate(run, bench, planned, Advance(Meter("test", n, "trajectories")))
+        await generate(run, bench, planned, n, Advance(Meter("test", n, "trajectories")))
     finally:
         with run.store.connect() as con:
             cursor = con.execute("from raw.trajectories")
@@ -151,7 +151,7 @@ async def test_a_slow_tool_call_delays_its_own_trajectory_and_no_other(tmp_path:
     slow["text"] = "I wait.\n```python\nimport time\ntime.sleep(3)\nprint(1)\n```"
     run, planned = open_workload(workload, tmp_path / "home", 2, sessions=16)
     bench: Any = Bench(ScriptedEngine(run.recipe.engine), sandbox)
-    await generate(run, bench, planned, Advance(Meter("test", 24, "trajectories")))
+    await generate(run, bench, planned, 24, Advance(Meter("test", 24, "trajectories")))
     with run.store.connect() as con:
         waits = con.execute("select wall_s from raw.trajectories order by wall_s").fetchall()
     assert waits[-1][0] > 3

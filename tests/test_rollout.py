@@ -1,7 +1,9 @@
 """One trajectory: the scripted engine, the real sandbox."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from factory.engines.scripted import ScriptedEngine
 from factory.rollout.attempt import answer_region, ids_of_prefix
 from factory.rollout.gate import Gate, Seat
+from factory.rollout.hints import load_library, reassurance_of
 from factory.rollout.journal import Story
 from factory.rollout.live import Tally
 from factory.rollout.loop import Budget, Draft, Means, roll_out
@@ -143,6 +146,40 @@ async def test_code_that_never_ends_is_a_timeout_and_the_trajectory_goes_on(tmp_
     short = means(model, sandbox, limits=Limits(wall_s=0.5, cpu_s=0.5))
     await roll_out(draft, short, sampling=Sampling(), seed=0, budget=BUDGET)
     assert draft.tool_calls[0].status in {ExecStatus.TIMEOUT, ExecStatus.CPU, ExecStatus.ERROR}
+    assert draft.stop_reason is StopReason.END
+
+
+async def test_where_the_model_doubts_an_output_it_is_told_once_that_there_is_no_need(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    library = load_library("start")
+    reassurance = reassurance_of(library, "key")
+    assert reassurance is not None
+    told = reassurance.hint.text
+    model = engine(
+        tmp_path,
+        (r"print\(\Z", "6 * 7)\n```\n", False),
+        (r"42\n```\n\Z", "It is 42. Let me double-check: 6 * 7 = 41.", True),
+        (rf"double-check{re.escape(told)}\Z", " It is 42. Let me double-check. Yes.", True),
+    )
+    draft = Draft(model.encode("Let me double-check the question."))
+    draft.add(Origin.HINT, "```python\nprint(", model.encode("```python\nprint("))
+    budget = replace(BUDGET, reassurance=reassurance)
+    await roll_out(draft, means(model, sandbox), sampling=Sampling(), seed=0, budget=budget)
+    assert origins(draft) == ["hint", "model", "tool", "model", "hint", "model"]
+    assert draft.segments[3].text == "It is 42. Let me double-check"
+    assert text(draft).endswith(told + " It is 42. Let me double-check. Yes.")
+    (use,) = draft.hints
+    assert (use.function, use.cut, use.trigger) == ("trust_output", "doubt", "Let me double-check")
+    assert text(draft)[: use.char_offset].endswith("Let me double-check")
+
+
+async def test_after_its_last_call_the_model_is_told_so(tmp_path: Path, sandbox: Sandbox) -> None:
+    model = engine(tmp_path, (r"print\(\Z", "1)\n```\n", False), (r"No more code.\n\Z", "Fine.", True))
+    budget = replace(BUDGET, max_calls=1, used_up="No more code.")
+    draft = await run(model, sandbox, budget, hint="```python\nprint(")
+    assert draft.segments[2].origin is Origin.TOOL
+    assert draft.segments[2].text.endswith("```output\n1\n```\nNo more code.\n")
     assert draft.stop_reason is StopReason.END
 
 

@@ -121,7 +121,7 @@ async def _attempts(run: Run, bench: Workbench, ui: Reporter, order: Order) -> t
         attempts += [Attempt(EvalArm.PLAIN, 0, run.ids.baseline, t) for t in found.values()]
         last = list(found.values())
         for number in range(1, order.n_rounds + 1) if EvalArm.HINT in order.arms else ():
-            planned = plan_round(run, last, number)
+            planned = list(plan_round(run, last, number))
             found = await make(f"hint round {number}", planned)
             after = {str(t.parent_id): t for t in found.values()}
             last = [after.get(t.trajectory_id, t) for t in last]
@@ -139,7 +139,7 @@ async def _make(
     if missing:
         await bench.prepare(ui.say)
     with ui.step(name, len(missing), "trajectories") as advance:
-        await generate(run, bench, missing, advance)
+        await generate(run, bench, missing, len(missing), advance)
     return (_stored(run.store, planned) if missing else stored), len(missing)
 
 

@@ -81,4 +81,4 @@ def open_workload(workload: Workload, home: Path, slots: int, sessions: int) -> 
         for i in range(len(workload.tales))
     ]
     run = open_run("d_start", recipe, Store(home), "scripted", problems, "")
-    return run, plan_samples(run, list(run.problems))
+    return run, list(plan_samples(run, list(run.problems)))

@@ -4,12 +4,14 @@ One straight function; each line says which table it fills. Every step does the 
 build, a raised limit and a changed recipe are all the same command.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from factory.builds.parts import Built, generate_missing, opened, show_funnel
 from factory.progress import Reporter
 from factory.release.promote import promote
-from factory.rollout.plan import plan_baselines, plan_branches
+from factory.rollout.plan import Planned, plan_baselines, plan_branches
 from factory.rollout.rounds import plan_round
 from factory.run import Run
 from factory.steps import (
@@ -20,6 +22,7 @@ from factory.steps import (
     measure_signals,
     query,
     repair_trajectories,
+    stream,
 )
 from factory.workbench import Workbench
 from schemas.recipe import Recipe
@@ -63,36 +66,38 @@ async def generate_baselines(run: Run, bench: Workbench, ui: Reporter) -> int:
         "select problem_id from intermediate.problems_marked "
         "where drop_reason is null or drop_reason like 'baseline%' order by position",
     )
-    planned = plan_baselines(run, [row["problem_id"] for row in rows])
-    return await generate_missing(run, bench, ui, "baseline", planned)
+    ids = [row["problem_id"] for row in rows]
+    return await generate_missing(run, bench, ui, "baseline", lambda: plan_baselines(run, ids))
 
 
 async def generate_branches(run: Run, bench: Workbench, ui: Reporter) -> int:
     """Hint branches on every problem whose baseline is known to be wrong."""
-    rows = query(
-        run,
+    sql = (
         "select m.problem_id, t.trajectory_id, t.completion as text, t.stop_reason, "
         "flatten([s.token_ids for s in t.segments]) as token_ids "
         "from intermediate.problems_marked as m "
         "join staging.trajectories as t on t.trajectory_id = m.baseline_trajectory_id "
-        "where m.drop_reason is null order by m.position",
+        "where m.drop_reason is null order by m.position"
     )
-    return await generate_missing(run, bench, ui, "hint-infer", plan_branches(run, rows))
+    return await generate_missing(run, bench, ui, "hint-infer", lambda: plan_branches(run, stream(run, sql)))
 
 
 async def generate_rounds(run: Run, bench: Workbench, ui: Reporter) -> int:
     """Further hints for branches that are still wrong: rounds 2 to R, each judged before the next."""
     n_generated = 0
     for number in range(2, run.recipe.hint.rounds + 1):
-        rows = query(
-            run,
+        sql = (
             "select r.* from staging.trajectories as t join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
             "join raw.trajectories as r on r.trajectory_id = t.trajectory_id "
             f"where t.is_candidate and not t.is_repaired and len(t.hints) = {number - 1} and v.is_correct = false "
-            "order by t.trajectory_id",
+            "order by t.trajectory_id"
         )
-        previous = [Trajectory.model_validate(row) for row in rows]
-        planned = plan_round(run, previous, number, answers_anywhere=False)
-        n_generated += await generate_missing(run, bench, ui, f"hint round {number}", planned)
+        plan = partial(_plan_again, run, sql, number)
+        n_generated += await generate_missing(run, bench, ui, f"hint round {number}", plan)
         await judge_trajectories(run, bench, ui, f"round {number} verdicts")
     return n_generated
+
+
+def _plan_again(run: Run, sql: str, number: int) -> Iterator[Planned]:
+    previous = (Trajectory.model_validate(row) for row in stream(run, sql))
+    return plan_round(run, previous, number, answers_anywhere=False)

@@ -55,4 +55,5 @@ async def build_sampled(build: str, recipe: Recipe, home: Path, ui: Reporter, *,
 async def generate_samples(run: Run, bench: Workbench, ui: Reporter) -> int:
     """Samples of every problem whose gold holds and that no benchmark contains."""
     rows = query(run, "select problem_id from intermediate.problems_marked where drop_reason is null order by position")
-    return await generate_missing(run, bench, ui, "sampling", plan_samples(run, [row["problem_id"] for row in rows]))
+    ids = [row["problem_id"] for row in rows]
+    return await generate_missing(run, bench, ui, "sampling", lambda: plan_samples(run, ids))

@@ -1,6 +1,6 @@
 """What the builds share: their beginning, the generation of what is missing, and their end."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,19 +62,28 @@ async def opened(
             yield run, bench, benchmarks
 
 
-async def generate_missing(run: Run, bench: Workbench, ui: Reporter, name: str, planned: Sequence[Planned]) -> int:
-    """Make the planned trajectories that are missing; those that failed before are tried again."""
+async def generate_missing(
+    run: Run, bench: Workbench, ui: Reporter, name: str, plan: Callable[[], Iterable[Planned]]
+) -> int:
+    """Make the planned trajectories that are missing; those that failed before are tried again.
+
+    `plan` is called twice, to count and to make: plans come and go, and are never all in memory.
+    """
     with run.store.connect() as con:
         done = con.execute(
             "select trajectory_id from raw.trajectories where stop_reason not in ('engine_error', 'sandbox_lost')"
         ).fetchall()
     known = {row[0] for row in done}
-    missing = [plan for plan in planned if plan.trajectory_id not in known]
-    if missing:
+
+    def missing() -> Iterator[Planned]:
+        return (planned for planned in plan() if planned.trajectory_id not in known)
+
+    n = sum(1 for _ in missing())
+    if n:
         await bench.prepare(ui.say)
-    with ui.step(name, len(missing), "trajectories") as advance:
-        await generate(run, bench, missing, advance)
-    return len(missing)
+    with ui.step(name, n, "trajectories") as advance:
+        await generate(run, bench, missing(), n, advance)
+    return n
 
 
 def load_benchmarks(recipe: Recipe) -> list[BenchmarkItem]:

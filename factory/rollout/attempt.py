@@ -28,15 +28,14 @@ async def attempt(run: Run, plan: Planned, means: Means, level: SandboxLevel | N
     started, engine = time.monotonic(), means.engine
     prompt = engine.prompt(plan.messages)
     draft = Draft(engine.encode(prompt, special=True))
-    hints: tuple[HintUse, ...] = ()
     if plan.earlier is not None:
         draft.segments += plan.earlier.segments
         draft.tool_calls += plan.earlier.tool_calls
-        hints = plan.earlier.hints
+        draft.hints += plan.earlier.hints
     if plan.hint is not None:
-        hints += (_insert(plan, draft, engine),)
+        draft.hints.append(_insert(plan, draft, engine))
     sandbox = run.recipe.sandbox
-    budget = Budget(plan.max_tokens, plan.max_calls, sandbox.shown_chars, sandbox.used_up)
+    budget = Budget(plan.max_tokens, plan.max_calls, sandbox.shown_chars, sandbox.used_up, plan.reassurance, plan.round)
     await roll_out(draft, means, sampling=plan.sampling, seed=plan.seed, budget=budget)
     segments = tuple(draft.segments)
     return Trajectory(
@@ -59,7 +58,7 @@ async def attempt(run: Run, plan: Planned, means: Means, level: SandboxLevel | N
         ),
         prompt=prompt,
         segments=segments,
-        hints=hints,
+        hints=tuple(draft.hints),
         tool_calls=tuple(draft.tool_calls),
         answer_text=extract_answer(text_of(segments) if plan.answers_anywhere else answer_region(segments)),
         stop_reason=draft.stop_reason or StopReason.END,
@@ -99,8 +98,7 @@ def _insert(plan: Planned, draft: Draft, engine: Engine) -> HintUse:
     """Put the hint into a draft, after the kept part of the baseline or after all of an earlier round."""
     assert plan.hint is not None
     point, hint = plan.hint.point, plan.hint.hint
-    if plan.earlier is None:
-        assert plan.baseline is not None
+    if plan.baseline is not None and plan.earlier is None:
         kept = plan.baseline["text"][: point.char_offset]
         draft.add(Origin.MODEL, kept, ids_of_prefix(engine, plan.baseline["text"], plan.baseline["token_ids"], kept))
     draft.add(Origin.HINT, plan.hint.text, engine.encode(plan.hint.text))

@@ -12,6 +12,11 @@ LETTER = re.compile(r"[^\W\d_]")
 SENTENCE_END = re.compile(r"[.!?:](?=\s|\Z)|\n")
 INLINE_CODE = re.compile(r"(?<!`)(`++).*?[^`\n]\1(?!`)")
 """A run of backticks, up to the next run of that length on the same line."""
+CALCULATION = re.compile(
+    r"\d\s*(?:[-+*/\u00d7\u00b7\u00f7^]|\\times|\\cdot|\\div)\s*\(?\d"
+    r"[^\n=]*(?:=|\\approx|\u2248)\s*\$?-?\d"
+)
+"""Numbers, an operator between them, and what they come to."""
 FENCE_LIKE = re.compile(r"^ {0,3}```.*", re.MULTILINE)
 """A line with more backticks to come is no fence, but would be one if it were cut before them."""
 
@@ -33,6 +38,7 @@ def find_cuts(text: str, cut: Cut, *, triggers: Sequence[str], stop_reason: Stop
     - `sentence`: after the first sentence that holds a letter (so not after the number of a list).
     - `conjunction`: before a trigger as a whole word, as written (upper and lower case differ), outside code. A word
       that a hyphen or an apostrophe joins to another is part of it; of two triggers at one place the longer counts.
+    - `computation`: before the first line in which numbers are combined and the result stands, outside code.
     - `end`: before the stop token; a baseline that was cut off by its budget has none, nor one that ends in code.
 
     No cut falls inside a code block, an unfinished one included, nor inside inline code.
@@ -55,6 +61,9 @@ def find_cuts(text: str, cut: Cut, *, triggers: Sequence[str], stop_reason: Stop
         letter = LETTER.search(text)
         ends = SENTENCE_END.finditer(text, letter.end()) if letter else ()
         return [CutPoint(cut, m.end()) for m in ends if not in_code(m.start())][:1]
+    if cut is Cut.COMPUTATION:
+        found_at = (m.start() for m in CALCULATION.finditer(text) if not in_code(m.start()))
+        return [CutPoint(cut, text.rfind("\n", 0, at) + 1) for at in found_at][:1]
     words = "|".join(re.escape(word) for word in sorted(triggers, key=len, reverse=True) if word)
     if not words:
         return []

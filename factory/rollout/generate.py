@@ -8,6 +8,7 @@ holds what is under way and no more.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from factory.progress import Advance
 from factory.rollout.attempt import attempt
@@ -27,8 +28,15 @@ AHEAD = 8
 """An engine of n places is handed n + n / AHEAD + 1 requests, so that a place that falls free has work at once."""
 
 
-async def generate(run: Run, bench: Workbench, planned: Sequence[Planned], advance: Advance) -> None:
+async def generate(run: Run, bench: Workbench, planned: Iterable[Planned], n_planned: int, advance: Advance) -> None:
     """Make the planned trajectories and store them: raw.trajectories.
+
+    Args:
+        run: The run.
+        bench: Engine and sandbox.
+        planned: Taken one by one. All of them may run code, or none.
+        n_planned: How many there are.
+        advance: Shows progress.
 
     Raises:
         EngineError, SandboxError: neither could be started.
@@ -36,20 +44,22 @@ async def generate(run: Run, bench: Workbench, planned: Sequence[Planned], advan
         StepFailed: a larger share of rollouts failed than the recipe allows. The rows are stored all the same, and
             the same command tries the failed ones again, from where they failed.
     """
-    if not planned:
+    if not n_planned:
         return
     if run.recipe.executor.kind is Executor.RAY:
         from factory.rollout.on_ray import generate_on_ray
 
-        await generate_on_ray(run, bench, planned, advance)
+        await generate_on_ray(run, bench, planned, n_planned, advance)
         return
     engine = await bench.engine()
-    sandbox = await bench.sandbox() if any(plan.max_calls for plan in planned) else None
+    plans = iter(planned)
+    first = next(plans)
+    sandbox = await bench.sandbox() if first.max_calls else None
     journal, tally = Journal(run.store.home / "journal"), Tally()
     try:
-        async with watch(tally, advance), Writer(run, journal, len(planned)) as writer:
+        async with watch(tally, advance), Writer(run, journal, n_planned) as writer:
             places = n_places(run.recipe)
-            await roll_out_all(run, planned, engine, sandbox, journal, writer, tally, places=places)
+            await roll_out_all(run, chain([first], plans), engine, sandbox, journal, writer, tally, places=places)
     finally:
         journal.close()
     writer.check()

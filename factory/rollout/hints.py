@@ -19,6 +19,8 @@ from schemas.vocabulary import Cut, Domain, HintFunction, StopReason
 
 HINTS = Path(__file__).parent.parent / "hints"
 FENCE = "```python\n"
+OWN_SWITCH = {HintFunction.OPENING, HintFunction.TRUST_OUTPUT}
+"""Functions that are not inserted at cuts."""
 TEMPLATES = ("starter", "function", "stdin")
 
 
@@ -41,10 +43,21 @@ class HintLibrary:
     sha256: str
     templates: dict[str, str] = field(default_factory=dict)
     """Of the debug hint, by kind of problem."""
+    doubts: tuple[str, ...] = ()
+    """Words with which a model begins to check an output by hand."""
 
     def of(self, function: HintFunction) -> tuple[LibraryHint, ...]:
         """The paraphrases of one function."""
         return tuple(hint for hint in self.hints if hint.function is function)
+
+
+@dataclass(frozen=True)
+class Reassurance:
+    """A hint for the middle of a rollout."""
+
+    hint: LibraryHint
+    doubts: tuple[str, ...]
+    """Words after which it follows."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +101,32 @@ def load_library(name: str) -> HintLibrary:
     is_whole = isinstance(templates, dict) and {k for k, v in templates.items() if isinstance(v, str)} == set(TEMPLATES)
     if HintFunction.DEBUG in data and not (is_whole and len(templates) == len(TEMPLATES)):
         raise RecipeError(f"hint library {path}: [debug.templates] needs exactly {', '.join(TEMPLATES)}, as texts.")
-    return HintLibrary(tuple(hints), hashlib.sha256(raw).hexdigest(), templates)
+    doubts = data.get(HintFunction.TRUST_OUTPUT, {}).get("doubts", [])
+    if HintFunction.TRUST_OUTPUT in data and not (doubts and all(isinstance(d, str) and d.strip() for d in doubts)):
+        raise RecipeError(f"hint library {path}: [trust_output] needs 'doubts', the words that it answers.")
+    return HintLibrary(tuple(hints), hashlib.sha256(raw).hexdigest(), templates, tuple(doubts))
 
 
 def _is_sentence(text: object) -> bool:
     """Whether it can stand between a lead and a fence."""
     return isinstance(text, str) and len(text.strip().splitlines()) == 1 and "```" not in text
+
+
+def opening_of(library: HintLibrary, key: str) -> PlannedHint | None:
+    """The first words of an answer, drawn by its key; None where the library has none."""
+    hint = _drawn(library, HintFunction.OPENING, key)
+    return PlannedHint(0, hint, CutPoint(Cut.START, 0), hint.text + "\n") if hint else None
+
+
+def reassurance_of(library: HintLibrary, key: str) -> Reassurance | None:
+    """What the model is told where it begins to doubt an output; None where the library has nothing."""
+    hint = _drawn(library, HintFunction.TRUST_OUTPUT, key)
+    return Reassurance(hint, library.doubts) if hint and library.doubts else None
+
+
+def _drawn(library: HintLibrary, function: HintFunction, key: str) -> LibraryHint | None:
+    texts = library.of(function)
+    return random.Random(f"{function}:{key}").choice(texts) if texts else None  # noqa: S311 (a choice, no secret)
 
 
 def plan_hints(
@@ -119,7 +152,7 @@ def plan_hints(
         if (found := find_cuts(text, cut, triggers=settings.triggers, stop_reason=stop_reason))
     }
     functions = [f for f in settings.functions if (f is HintFunction.DEBUG) == (domain is Domain.CODE)]
-    functions = [f for f in functions if library.of(f)]
+    functions = [f for f in functions if f not in OWN_SWITCH and library.of(f)]
     if not points or not functions:
         return []
     order = random.Random(f"{seed}:{baseline_id}").sample(functions, len(functions))  # noqa: S311 (a choice, no secret)

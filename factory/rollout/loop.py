@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from factory.rollout.gate import Seat
+from factory.rollout.hints import Reassurance
 from factory.rollout.journal import Story
 from factory.rollout.live import Tally
 from factory.rollout.tools import OpenSession, Tools
 from factory.sandbox.results import error_type
 from schemas.errors import EngineError, SandboxError
 from schemas.protocols import Completion, Engine, ExecResult, Sampling
-from schemas.records import Segment, ToolCall
-from schemas.vocabulary import ExecStatus, Origin, StopReason
+from schemas.records import HintUse, Segment, ToolCall
+from schemas.vocabulary import Cut, ExecStatus, HintFunction, Origin, StopReason
 from warehouse.fences import blocks
 
 OPENING = ("```python", "```py\n")
@@ -39,6 +40,10 @@ class Budget:
     """Of one tool output."""
     used_up: str = ""
     """What the model is told after its last allowed call."""
+    reassurance: Reassurance | None = None
+    """What it is told, once, where it begins to doubt an output."""
+    round: int = 1
+    """Of the hints, that a reassurance counts to."""
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Draft:
     prompt_ids: list[int]
     segments: list[Segment] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
+    hints: list[HintUse] = field(default_factory=list)
     n_new: int = 0
     stop_reason: StopReason | None = None
     error: str | None = None
@@ -109,9 +115,12 @@ async def roll_out(draft: Draft, means: Means, *, sampling: Sampling, seed: int,
             in_code = _open_python(draft)
             with_tools = len(draft.tool_calls) < budget.max_calls
             stop = () if not with_tools else CLOSING if in_code else OPENING
-            completion = await _turn(draft, means, stop, sampling=sampling, seed=seed, budget=budget)
+            doubts = () if in_code else _doubts(draft, budget)
+            completion = await _turn(draft, means, stop + doubts, sampling=sampling, seed=seed, budget=budget)
             if completion.stopped_on is None:
                 break
+            if completion.stopped_on in doubts:
+                _reassure(draft, means.engine, budget, completion.stopped_on)
             if in_code and (code := _closed_python(draft)) is not None:
                 means.seat.give_back()
                 with _clock(draft, means.tally, "sandbox_s"):
@@ -150,6 +159,30 @@ async def _turn(
         else:
             draft.stop_reason = StopReason.CONTEXT if len(draft.ids) >= window else StopReason.LENGTH
     return completion
+
+
+def _doubts(draft: Draft, budget: Budget) -> tuple[str, ...]:
+    """Words at which the model is to be interrupted: only after an output, and only once."""
+    told = any(hint.function is HintFunction.TRUST_OUTPUT for hint in draft.hints)
+    return budget.reassurance.doubts if budget.reassurance and draft.tool_calls and not told else ()
+
+
+def _reassure(draft: Draft, engine: Engine, budget: Budget, doubt: str) -> None:
+    """Insert the reassurance after the words of doubt."""
+    assert budget.reassurance is not None
+    hint = budget.reassurance.hint
+    place = sum(len(segment.text) for segment in draft.segments)
+    draft.add(Origin.HINT, hint.text, engine.encode(hint.text))
+    draft.hints.append(
+        HintUse(
+            hint_id=hint.hint_id,
+            function=hint.function,
+            cut=Cut.DOUBT,
+            trigger=doubt,
+            char_offset=place,
+            round=budget.round,
+        )
+    )
 
 
 @contextlib.contextmanager

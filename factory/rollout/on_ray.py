@@ -15,7 +15,7 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,9 @@ class Work:
     trust: bool
 
 
-async def generate_on_ray(run: Run, bench: Workbench, planned: Sequence[Planned], advance: Advance) -> None:
+async def generate_on_ray(
+    run: Run, bench: Workbench, planned: Iterable[Planned], n_planned: int, advance: Advance
+) -> None:
     """As `generate`, on a cluster.
 
     Raises:
@@ -66,32 +68,34 @@ async def generate_on_ray(run: Run, bench: Workbench, planned: Sequence[Planned]
     with _connected(settings.ray_address) as ray, _token(home) as token:
         engines = [_start_engine(ray, run.recipe, home) for _ in range(_n_engines(run.recipe))]
         counter = ray.remote(Counts).options(num_cpus=0).remote()
-        shards = list(chunks(planned, settings.shard_rows))
-        n_workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)) - len(engines), len(shards)))
+        n_shards = -(-n_planned // settings.shard_rows)
+        n_workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)) - len(engines), n_shards))
+        shards = enumerate(chunks(planned, settings.shard_rows))
         inherited = Journal(home / "journal").inherited
         roll_out_shard = ray.remote(_roll_out_shard).options(max_retries=-1, num_cpus=1)
 
-        def start(number: int) -> Any:
-            plans = shards[number]
+        def start() -> list[Any]:
+            """The next shard under way, if there is one."""
+            number, plans = next(shards, (0, []))
+            if not plans:
+                return []
             stories = {p.trajectory_id: inherited[p.trajectory_id] for p in plans if p.trajectory_id in inherited}
             share = max(1, len(engines)) / n_workers
-            work = Work(run, plans, stories, len(planned), share, token, bench.trust)
+            work = Work(run, plans, stories, n_planned, share, token, bench.trust)
             engine = engines[number % len(engines)] if engines else None
-            return roll_out_shard.remote(work, engine, counter)
+            return [roll_out_shard.remote(work, engine, counter)]
 
         failures: Counter[str] = Counter()
-        waiting, under_way = iter(range(len(shards))), []
+        under_way: list[Any] = []
         try:
-            for number in waiting:
-                under_way.append(start(number))
-                if len(under_way) == n_workers:
-                    break
+            for _ in range(n_workers):
+                under_way += start()
             while under_way:
                 done, under_way = await asyncio.to_thread(ray.wait, under_way, timeout=LOOK_S)
                 for task in done:
                     failures.update(await _result(ray, task))
-                    if sum(failures.values()) <= run.recipe.gate.max_failed_share * len(planned):
-                        under_way += [start(number) for number in _next(waiting)]
+                    if sum(failures.values()) <= run.recipe.gate.max_failed_share * n_planned:
+                        under_way += start()
                 tally = Tally(**await counter.total.remote())
                 advance.to(tally.n_done, {"tokens": tally.n_tokens, "calls": tally.n_calls}, tally.waits)
         finally:
@@ -99,15 +103,10 @@ async def generate_on_ray(run: Run, bench: Workbench, planned: Sequence[Planned]
                 ray.cancel(task, force=True)
             for actor in (*engines, counter):
                 ray.kill(actor)
-    if sum(failures.values()) > run.recipe.gate.max_failed_share * len(planned):
-        raise too_many_failed(failures, len(planned), run.recipe.gate.max_failed_share)
+    if sum(failures.values()) > run.recipe.gate.max_failed_share * n_planned:
+        raise too_many_failed(failures, n_planned, run.recipe.gate.max_failed_share)
     if not failures:
         shutil.rmtree(home / "journal", ignore_errors=True)
-
-
-def _next(numbers: Iterator[int]) -> list[int]:
-    """One more, if there is one."""
-    return [number for number in [next(numbers, None)] if number is not None]
 
 
 async def _result(ray: Any, task: Any) -> dict[str, int]:

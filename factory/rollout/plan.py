@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from factory.rollout.debug import debug_program
-from factory.rollout.hints import PlannedHint, plan_hints
+from factory.rollout.hints import PlannedHint, Reassurance, opening_of, plan_hints, reassurance_of
 from factory.run import Run
 from schemas.protocols import Sampling
+from schemas.recipe import Hint, Sampled
 from schemas.records import Problem, Trajectory
 from schemas.vocabulary import Arm, Domain, StopReason
 
@@ -34,6 +36,8 @@ class Planned:
     earlier: Trajectory | None = None
     """Of a later round of hints: the trajectory whose whole text is continued."""
     round: int = 1
+    reassurance: Reassurance | None = None
+    """Inserted once, where the model begins to doubt an output."""
     answers_anywhere: bool = False
     """Whether the answer may stand before the hint, too. A build hints wrong baselines only; an evaluation all."""
 
@@ -45,36 +49,32 @@ def messages_for(run: Run, problem: Problem) -> tuple[dict[str, str], ...]:
     return (*system, {"role": "user", "content": problem.statement + prompt.suffix})
 
 
-def plan_baselines(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
+def plan_baselines(run: Run, problem_ids: Sequence[str]) -> Iterator[Planned]:
     """One greedy (or sampled) answer per problem, without tools."""
     settings = run.recipe.baseline
-    planned = []
     for problem_id in problem_ids:
         problem = run.problems[problem_id]
-        planned.append(
-            Planned(
-                trajectory_id=trajectory_id_of(run.ids.baseline, Arm.BASELINE, problem_id, 0),
-                recipe_id=run.ids.baseline,
-                problem=problem,
-                arm=Arm.BASELINE,
-                sample_index=0,
-                seed=seed_of(run.recipe.seed, problem_id, Arm.BASELINE, 0),
-                sampling=Sampling(settings.temperature, settings.top_p),
-                max_tokens=settings.max_tokens,
-                max_calls=0,
-                messages=messages_for(run, problem),
-            )
+        yield Planned(
+            trajectory_id=trajectory_id_of(run.ids.baseline, Arm.BASELINE, problem_id, 0),
+            recipe_id=run.ids.baseline,
+            problem=problem,
+            arm=Arm.BASELINE,
+            sample_index=0,
+            seed=seed_of(run.recipe.seed, problem_id, Arm.BASELINE, 0),
+            sampling=Sampling(settings.temperature, settings.top_p),
+            max_tokens=settings.max_tokens,
+            max_calls=0,
+            messages=messages_for(run, problem),
         )
-    return planned
 
 
-def plan_samples(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
+def plan_samples(run: Run, problem_ids: Sequence[str]) -> Iterator[Planned]:
     """The samples of a build without hints, one problem after the other, so that they share their prompt's prefix."""
     settings = run.sampled
     assert settings is not None
     arm = Arm.SELF if settings.max_calls else Arm.BASELINE
-    return [
-        Planned(
+    for problem_id, index in product(problem_ids, range(settings.samples)):
+        yield Planned(
             trajectory_id=trajectory_id_of(run.ids.rollout, arm, problem_id, index),
             recipe_id=run.ids.rollout,
             problem=run.problems[problem_id],
@@ -85,13 +85,12 @@ def plan_samples(run: Run, problem_ids: Sequence[str]) -> list[Planned]:
             max_tokens=settings.max_tokens,
             max_calls=settings.max_calls,
             messages=messages_for(run, run.problems[problem_id]),
+            hint=opening_for(run, problem_id, index, settings),
+            reassurance=reassurance_for(run, problem_id, index, settings),
         )
-        for problem_id in problem_ids
-        for index in range(settings.samples)
-    ]
 
 
-def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Planned]:
+def plan_branches(run: Run, baselines: Iterable[Mapping[str, Any]]) -> Iterator[Planned]:
     """The hint branches of failed baselines.
 
     Args:
@@ -99,7 +98,6 @@ def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Plan
         baselines: Rows with problem_id, trajectory_id, text, token_ids, stop_reason.
     """
     settings = run.recipe.hint
-    planned = []
     for row in baselines:
         problem = run.problems[row["problem_id"]]
         hints = plan_hints(
@@ -113,23 +111,31 @@ def plan_branches(run: Run, baselines: Sequence[Mapping[str, Any]]) -> list[Plan
             program=debug_program(problem, run.library.templates) if problem.domain is Domain.CODE else "",
         )
         for hint in hints:
-            planned.append(
-                Planned(
-                    trajectory_id=trajectory_id_of(run.ids.rollout, Arm.HINT, row["trajectory_id"], hint.branch),
-                    recipe_id=run.ids.rollout,
-                    problem=problem,
-                    arm=Arm.HINT,
-                    sample_index=hint.branch,
-                    seed=seed_of(run.recipe.seed, problem.problem_id, Arm.HINT, hint.branch),
-                    sampling=Sampling(settings.temperature, settings.top_p),
-                    max_tokens=settings.max_tokens,
-                    max_calls=settings.max_calls,
-                    messages=messages_for(run, problem),
-                    baseline=row,
-                    hint=hint,
-                )
+            yield Planned(
+                trajectory_id=trajectory_id_of(run.ids.rollout, Arm.HINT, row["trajectory_id"], hint.branch),
+                recipe_id=run.ids.rollout,
+                problem=problem,
+                arm=Arm.HINT,
+                sample_index=hint.branch,
+                seed=seed_of(run.recipe.seed, problem.problem_id, Arm.HINT, hint.branch),
+                sampling=Sampling(settings.temperature, settings.top_p),
+                max_tokens=settings.max_tokens,
+                max_calls=settings.max_calls,
+                messages=messages_for(run, problem),
+                baseline=row,
+                hint=hint,
+                reassurance=reassurance_for(run, problem.problem_id, hint.branch, settings),
             )
-    return planned
+
+
+def opening_for(run: Run, problem_id: str, index: int, settings: Hint | Sampled) -> PlannedHint | None:
+    """The first words of an answer, where the settings want them."""
+    return opening_of(run.library, f"{run.recipe.seed}:{problem_id}:{index}") if settings.opening else None
+
+
+def reassurance_for(run: Run, problem_id: str, index: int, settings: Hint | Sampled) -> Reassurance | None:
+    """What to say where the model doubts an output, where the settings want it."""
+    return reassurance_of(run.library, f"{run.recipe.seed}:{problem_id}:{index}") if settings.trust_output else None
 
 
 def trajectory_id_of(recipe_id: str, arm: Arm, parent: str, index: int) -> str:

@@ -10,12 +10,19 @@ A text that cannot be continued gets no new trajectory: no cut in round 1, and l
 ends in code, for such a text has no stop token to stand before. Its last result stands for the later rounds, too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 from factory.rollout.attempt import text_of
 from factory.rollout.debug import debug_program
 from factory.rollout.hints import PlannedHint, plan_hints
-from factory.rollout.plan import Planned, messages_for, seed_of, trajectory_id_of
+from factory.rollout.plan import (
+    Planned,
+    messages_for,
+    opening_for,
+    reassurance_for,
+    seed_of,
+    trajectory_id_of,
+)
 from factory.run import Run, execution_rules
 from factory.settings import fingerprint
 from schemas.protocols import Sampling
@@ -30,7 +37,9 @@ ENDED = (StopReason.END, StopReason.LENGTH, StopReason.CONTEXT)
 def tools_recipe_id(run: Run) -> str:
     """Hash of what determines an answer with tools and without hints."""
     hint = run.recipe.hint
-    sampling = (hint.temperature, hint.top_p, hint.max_tokens, hint.max_calls)
+    sampling: tuple[object, ...] = (hint.temperature, hint.top_p, hint.max_tokens, hint.max_calls)
+    if hint.opening or hint.trust_output:
+        sampling += (hint.opening, hint.trust_output, run.library.sha256)
     return fingerprint("tools", run.ids.baseline, sampling, execution_rules(run.recipe))
 
 
@@ -50,6 +59,8 @@ def plan_answers(run: Run, problems: Iterable[Problem], n_samples: int, *, tools
             max_tokens=settings.max_tokens,
             max_calls=run.recipe.hint.max_calls if tools else 0,
             messages=_messages(run, problem),
+            hint=opening_for(run, problem.problem_id, index, run.recipe.hint) if tools else None,
+            reassurance=reassurance_for(run, problem.problem_id, index, run.recipe.hint) if tools else None,
             answers_anywhere=True,
         )
         for problem in problems
@@ -58,8 +69,8 @@ def plan_answers(run: Run, problems: Iterable[Problem], n_samples: int, *, tools
 
 
 def plan_round(
-    run: Run, previous: Sequence[Trajectory], number: int, *, answers_anywhere: bool = True
-) -> list[Planned]:
+    run: Run, previous: Iterable[Trajectory], number: int, *, answers_anywhere: bool = True
+) -> Iterator[Planned]:
     """The next round of hints after `previous`; those that cannot be continued are left out.
 
     Args:
@@ -69,7 +80,6 @@ def plan_round(
         answers_anywhere: Whether an answer before the first hint counts; not in a build, where it was wrong.
     """
     settings = run.recipe.hint
-    planned = []
     for trajectory in previous:
         problem = run.problems[trajectory.problem_id]
         hint = _hint(run, trajectory, problem, number) if trajectory.stop_reason in ENDED else None
@@ -78,26 +88,24 @@ def plan_round(
         is_first = number == 1
         token_ids = [i for segment in trajectory.segments for i in segment.token_ids or ()]
         baseline = {"trajectory_id": trajectory.trajectory_id, "text": trajectory.text, "token_ids": token_ids}
-        planned.append(
-            Planned(
-                trajectory_id=trajectory_id_of(run.ids.rollout, Arm.HINT, trajectory.trajectory_id, number),
-                recipe_id=run.ids.rollout,
-                problem=problem,
-                arm=Arm.HINT,
-                sample_index=trajectory.sample_index,
-                seed=seed_of(run.recipe.seed, Arm.HINT, problem.problem_id, trajectory.sample_index, number),
-                sampling=Sampling(settings.temperature, settings.top_p),
-                max_tokens=settings.max_tokens,
-                max_calls=settings.max_calls,
-                messages=_messages(run, problem),
-                baseline=baseline if is_first else None,
-                hint=hint,
-                earlier=None if is_first else trajectory,
-                round=number,
-                answers_anywhere=answers_anywhere,
-            )
+        yield Planned(
+            trajectory_id=trajectory_id_of(run.ids.rollout, Arm.HINT, trajectory.trajectory_id, number),
+            recipe_id=run.ids.rollout,
+            problem=problem,
+            arm=Arm.HINT,
+            sample_index=trajectory.sample_index,
+            seed=seed_of(run.recipe.seed, Arm.HINT, problem.problem_id, trajectory.sample_index, number),
+            sampling=Sampling(settings.temperature, settings.top_p),
+            max_tokens=settings.max_tokens,
+            max_calls=settings.max_calls,
+            messages=_messages(run, problem),
+            baseline=baseline if is_first else None,
+            hint=hint,
+            earlier=None if is_first else trajectory,
+            reassurance=reassurance_for(run, problem.problem_id, trajectory.sample_index, settings),
+            round=number,
+            answers_anywhere=answers_anywhere,
         )
-    return planned
 
 
 def _hint(run: Run, trajectory: Trajectory, problem: Problem, number: int) -> PlannedHint | None:
