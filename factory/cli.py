@@ -150,7 +150,7 @@ def exec_(
 
 @app.command()
 def status(home: Home = None) -> None:
-    """What the home holds: tables, runs, snapshots."""
+    """What is under way, and what the home holds: runs, trajectories, snapshots."""
     from factory.views import show_status
 
     show_status(_home(home))

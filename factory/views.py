@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from factory.progress import make_console, make_table, shown
+from factory.rollout.live import look
 from factory.run import rebuild_database
 from schemas.errors import SqlError, UsageError
 from schemas.tables import STORED_TABLES
@@ -75,7 +76,9 @@ def _tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, int, str]]:
 
 
 def show_status(home: Path) -> None:
-    """Print what the home holds."""
+    """Print what is under way, and what the home holds."""
+    if now := look(home):
+        print(f"under way: {now}")
     with open_warehouse(home) as con:
         runs = con.execute(
             "select r.run_id, r.build, r.recipe ->> '$.name', r.engine, "

@@ -1,6 +1,8 @@
 """Many rollouts at once: bounds, failures that stay where they belong, and the same text whatever the company."""
 
 import asyncio
+import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -12,6 +14,7 @@ import pytest
 from benchmarks.rollout_parts.workload import make_workload, open_workload
 from factory.engines.scripted import ScriptedEngine
 from factory.progress import Advance, Meter
+from factory.rollout import live
 from factory.rollout.generate import generate
 from factory.run import Run
 from factory.sandbox.pool import open_sandbox
@@ -156,3 +159,18 @@ async def test_a_slow_tool_call_delays_its_own_trajectory_and_no_other(tmp_path:
         waits = con.execute("select wall_s from raw.trajectories order by wall_s").fetchall()
     assert waits[-1][0] > 3
     assert waits[-2][0] < 2.5
+
+
+def test_another_terminal_sees_what_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert live.look(tmp_path) is None
+    meter = Meter("sampling", 100, "trajectories", started=time.monotonic() - 10)
+    live.show(live.Tally(20, 5000, 30, 90.0, 10.0), Advance(meter), tmp_path)
+    said = live.look(tmp_path)
+    assert said is not None
+    assert re.fullmatch(
+        r"sampling: 20 of 100, 2.0 trajectories/s, 500 tokens/s, 3.0 calls/s, "
+        r"waiting 90% for the engine, 10% for the sandbox, about 40 s left",
+        said,
+    )
+    monkeypatch.setattr(live, "STALE_S", -1.0)  # left by a killed process
+    assert live.look(tmp_path) is None

@@ -57,7 +57,7 @@ async def generate(run: Run, bench: Workbench, planned: Iterable[Planned], n_pla
     sandbox = await bench.sandbox() if first.max_calls else None
     journal, tally = Journal(run.store.home / "journal"), Tally()
     try:
-        async with watch(tally, advance), Writer(run, journal, n_planned) as writer:
+        async with watch(tally, advance, run.store.home), Writer(run, journal, n_planned) as writer:
             places = n_places(run.recipe)
             await roll_out_all(run, chain([first], plans), engine, sandbox, journal, writer, tally, places=places)
     finally:

@@ -1,13 +1,23 @@
-"""What a rollout step does at the moment: tokens, calls, and what is waited for."""
+"""What a rollout step does at the moment: tokens, calls, and what is waited for.
+
+Shown on the terminal of the build, and left in `home/live.json` for `factory status` in another.
+"""
 
 import asyncio
 import contextlib
+import json
+import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from factory.progress import Advance
 
 LOOK_S = 1.0
+FILE = "live.json"
+STALE_S = 10.0
+"""A file this old was left by a process that was killed."""
 
 
 @dataclass
@@ -30,21 +40,41 @@ class Tally:
         return f"waiting {self.engine_s / total:.0%} for the engine, {self.sandbox_s / total:.0%} for the sandbox"
 
 
+def show(tally: Tally, advance: Advance, home: Path) -> None:
+    """Show the tally here and in other terminals."""
+    advance.to(tally.n_done, {"tokens": tally.n_tokens, "calls": tally.n_calls}, tally.waits)
+    meter = advance.meter
+    text = (
+        f"{meter.name}: {meter.done:,} of {meter.total:,} {meter.unit}, {meter.rate}, about {meter.left_s:.0f} s left"
+    )
+    draft = home / f".draft-{FILE}"
+    with contextlib.suppress(OSError):  # a full disk ends the run where it writes rows, and says so there
+        draft.write_text(json.dumps({"pid": os.getpid(), "at": time.time(), "text": text}))
+        draft.replace(home / FILE)
+
+
+def look(home: Path) -> str | None:
+    """What a build of this home does at the moment, if one is in a rollout step."""
+    try:
+        live = json.loads((home / FILE).read_text())
+        return str(live["text"]) if time.time() - live["at"] < STALE_S else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @contextlib.asynccontextmanager
-async def watch(tally: Tally, advance: Advance) -> AsyncIterator[None]:
+async def watch(tally: Tally, advance: Advance, home: Path) -> AsyncIterator[None]:
     """Show the tally every second."""
 
-    async def look() -> None:
+    async def keep_showing() -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            show()
+            show(tally, advance, home)
 
-    def show() -> None:
-        advance.to(tally.n_done, {"tokens": tally.n_tokens, "calls": tally.n_calls}, tally.waits)
-
-    looking = asyncio.create_task(look())
+    showing = asyncio.create_task(keep_showing())
     try:
         yield
     finally:
-        looking.cancel()
-        show()
+        showing.cancel()
+        show(tally, advance, home)
+        (home / FILE).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from typing import Any
 from factory.progress import Advance
 from factory.rollout.generate import n_places, roll_out_all
 from factory.rollout.journal import Events, Journal
-from factory.rollout.live import LOOK_S, Tally
+from factory.rollout.live import FILE, LOOK_S, Tally, show
 from factory.rollout.plan import Planned
 from factory.rollout.writer import Writer, too_many_failed
 from factory.run import Run
@@ -97,8 +97,9 @@ async def generate_on_ray(
                     if sum(failures.values()) <= run.recipe.gate.max_failed_share * n_planned:
                         under_way += start()
                 tally = Tally(**await counter.total.remote())
-                advance.to(tally.n_done, {"tokens": tally.n_tokens, "calls": tally.n_calls}, tally.waits)
+                show(tally, advance, home)
         finally:
+            (home / FILE).unlink(missing_ok=True)
             for task in under_way:
                 ray.cancel(task, force=True)
             for actor in (*engines, counter):
