@@ -114,6 +114,7 @@ class Hint(Section):
     functions: tuple[HintFunction, ...] = tuple(HintFunction)[:7]
     """Of the hints at cuts; `opening` and `trust_output` have switches of their own."""
     cuts: tuple[Cut, ...] = (Cut.CONJUNCTION, Cut.END)
+    """Where a stored baseline may be cut."""
     triggers: tuple[str, ...] = ("Wait", "Alternatively")
     """Words at which a `conjunction` cut may fall."""
     which_conjunction: Literal["random", "last"] = "random"
@@ -134,6 +135,12 @@ class Hint(Section):
     max_tokens: int = Field(default=1024, ge=1)
     """Of the model, over all rounds of one trajectory."""
     max_calls: int = Field(default=6, ge=1)
+
+    @model_validator(mode="after")
+    def _known_places(self) -> "Hint":
+        if Cut.DOUBT in self.cuts:
+            raise ValueError("'doubt' is no cut of a baseline; set trust_output = true")
+        return self
 
 
 class SandboxSettings(Section):

@@ -118,20 +118,38 @@ def test_no_end_of_nothing_nor_inside_code(text: str) -> None:
     assert cuts(text, Cut.END) == []
 
 
-fragments = ["Wait", "Alternatively", "```", "```python", "````", "`", "\n", " ", ". ", "a", ": "]
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("We add.\nSo 12 + 30 = 42, fine.", "We add.\n"),
+        ("First 3.5 \\times 2 = 7.", ""),
+        ("a line\n(12 \u00d7 (3 + 4)) = 84", "a line\n"),
+        ("x + y = z and f(2) = 4, 1998 - a story", None),
+        ("```python\nprint(1 + 2 == 3)\n```\nthen 5 * 5 = 25", "```python\nprint(1 + 2 == 3)\n```\n"),
+        ("12 + 30 is left to the reader = no", None),
+    ],
+)
+def test_computation_is_before_the_first_line_worked_out_by_hand(text: str, kept: str | None) -> None:
+    assert [text[:offset] for offset in cuts(text, Cut.COMPUTATION)] == ([] if kept is None else [kept])
 
 
-@given(st.lists(st.sampled_from(fragments), max_size=30).map("".join), st.sampled_from(Cut))
+CUTS = [cut for cut in Cut if cut is not Cut.DOUBT]
+fragments = ["1 + 2 = 3", "Wait", "Alternatively", "```", "```python", "````", "`", "\n", " ", ". ", "a", ": "]
+
+
+@given(st.lists(st.sampled_from(fragments), max_size=30).map("".join), st.sampled_from(CUTS))
 def test_a_cut_never_leaves_a_block_open(text: str, cut: Cut) -> None:
     for offset in cuts(text, cut):
         assert all(block.is_closed for block in blocks(text[:offset])), text[:offset]
 
 
-@pytest.mark.parametrize("unit", ["Wait ", "`a. ", "1.\n", "`a` Wait ", "`", "```\n", "``a`", ". ", "Wait\n```\n"])
+@pytest.mark.parametrize(
+    "unit", ["Wait ", "`a. ", "1.\n", "`a` Wait ", "`", "```\n", "``a`", ". ", "Wait\n```\n", "1+1", "2*"]
+)
 def test_cuts_take_time_that_grows_with_the_text(unit: str) -> None:
     text = unit * (200_000 // len(unit))
     started = time.process_time()
-    for cut in Cut:
+    for cut in CUTS:
         cuts(text, cut)
     assert time.process_time() - started < 2
 

@@ -168,7 +168,7 @@ def test_another_terminal_sees_what_is_under_way(tmp_path: Path, monkeypatch: py
     said = live.look(tmp_path)
     assert said is not None
     assert re.fullmatch(
-        r"sampling: 20 of 100, 2.0 trajectories/s, 500 tokens/s, 3.0 calls/s, "
+        r"sampling: 20 of 100 trajectories, 2.0 trajectories/s, 500 tokens/s, 3.0 calls/s, "
         r"waiting 90% for the engine, 10% for the sandbox, about 40 s left",
         said,
     )

@@ -13,7 +13,9 @@ from schemas.recipe import Hint
 from schemas.vocabulary import Cut, Domain, HintFunction, StopReason
 from warehouse.fences import blocks
 
-BASELINE = "We multiply.\n\nWait, is it 9? Alternatively, add. So it is 8."
+BASELINE = "We multiply.\n\nWait, is it 9? Alternatively, add. So it is 8.\n2 * 4 = 8"
+FIRST_CUTS = (Cut.START, Cut.SENTENCE, Cut.CONJUNCTION, Cut.END)
+CUTS = (*FIRST_CUTS, Cut.COMPUTATION)
 CODE_BASELINE = "We write it:\n```python\nprint(1)\n```\nWait, is that right?"
 
 
@@ -48,7 +50,7 @@ def test_the_shipped_library_has_every_function_in_several_wordings(library: Hin
 def test_a_hint_reads_on_and_leaves_a_python_block_open(library: HintLibrary) -> None:
     for domain, text in ((Domain.MATH, BASELINE), (Domain.CODE, CODE_BASELINE)):
         for n in range(40):
-            for hint in plan(library, text, domain=domain, cuts=tuple(Cut), branches=7, baseline_id=f"t_{n}"):
+            for hint in plan(library, text, domain=domain, cuts=CUTS, branches=7, baseline_id=f"t_{n}"):
                 kept = text[: hint.point.char_offset]
                 block = blocks(kept + hint.text)[-1]
                 assert (block.is_closed, block.is_python, block.code) == (False, True, "")
@@ -85,8 +87,8 @@ def test_a_lead_joins_the_sentence_as_one_would_write_it(tmp_path: Path) -> None
 
 def test_a_branch_never_changes_when_others_are_added(library: HintLibrary) -> None:
     for n in range(30):
-        few = plan(library, cuts=tuple(Cut), branches=3, baseline_id=f"t_{n}")
-        assert plan(library, cuts=tuple(Cut), branches=11, baseline_id=f"t_{n}")[:3] == few
+        few = plan(library, cuts=CUTS, branches=3, baseline_id=f"t_{n}")
+        assert plan(library, cuts=CUTS, branches=11, baseline_id=f"t_{n}")[:3] == few
         assert [hint.branch for hint in few] == [0, 1, 2]
 
 
@@ -94,22 +96,22 @@ def test_the_choice_is_a_choice_of_the_seed(library: HintLibrary) -> None:
     # On every machine, for ever: stored trajectories rest on it.
     hints = tuple(LibraryHint(f"{f}/{i}", f, "so.") for f in HintFunction for i in (1, 2, 3))
     fixed = replace(library, hints=hints)
-    got = [(h.hint.hint_id, h.point.cut, h.point.char_offset) for h in plan(fixed, cuts=tuple(Cut), branches=3)]
+    got = [(h.hint.hint_id, h.point.cut, h.point.char_offset) for h in plan(fixed, cuts=FIRST_CUTS, branches=3)]
     assert got == [
-        ("alternative_method/2", "end", 60),
+        ("alternative_method/2", "end", 70),
         ("self_reflection/3", "start", 0),
         ("deeper_thinking/1", "conjunction", 14),
     ]
-    assert len({plan(library, cuts=tuple(Cut), seed=seed)[0].text for seed in range(30)}) > 10
-    assert len({plan(library, cuts=tuple(Cut), baseline_id=f"t_{n}")[0].text for n in range(30)}) > 10
+    assert len({plan(library, cuts=CUTS, seed=seed)[0].text for seed in range(30)}) > 10
+    assert len({plan(library, cuts=CUTS, baseline_id=f"t_{n}")[0].text for n in range(30)}) > 10
 
 
 def test_functions_take_turns_and_cuts_are_all_used(library: HintLibrary) -> None:
-    hints = [h for n in range(50) for h in plan(library, cuts=tuple(Cut), branches=6, baseline_id=f"t_{n}")]
-    assert Counter(h.hint.function for h in hints) == {f: 50 for f in HintFunction if f is not HintFunction.DEBUG}
+    hints = [h for n in range(50) for h in plan(library, cuts=CUTS, branches=6, baseline_id=f"t_{n}")]
+    assert Counter(h.hint.function for h in hints) == {f: 50 for f in Hint().functions if f is not HintFunction.DEBUG}
     used = Counter(h.point.cut for h in hints)
-    assert set(used) == set(Cut)
-    assert min(used.values()) > 300 / len(Cut) / 2
+    assert set(used) == set(CUTS)
+    assert min(used.values()) > 300 / len(CUTS) / 2
     first = {plan(library, baseline_id=f"t_{n}")[0].hint.function for n in range(60)}
     assert len(first) == 6  # a single branch is not always the same function
 

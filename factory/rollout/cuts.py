@@ -14,7 +14,7 @@ INLINE_CODE = re.compile(r"(?<!`)(`++).*?[^`\n]\1(?!`)")
 """A run of backticks, up to the next run of that length on the same line."""
 CALCULATION = re.compile(
     r"\d\s*(?:[-+*/\u00d7\u00b7\u00f7^]|\\times|\\cdot|\\div)\s*\(?\d"
-    r"[^\n=]*(?:=|\\approx|\u2248)\s*\$?-?\d"
+    r"[^\n=]{0,200}(?:=|\\approx|\u2248)\s*\$?-?\d"
 )
 """Numbers, an operator between them, and what they come to."""
 FENCE_LIKE = re.compile(r"^ {0,3}```.*", re.MULTILINE)
@@ -43,6 +43,8 @@ def find_cuts(text: str, cut: Cut, *, triggers: Sequence[str], stop_reason: Stop
 
     No cut falls inside a code block, an unfinished one included, nor inside inline code.
     """
+    if cut is Cut.DOUBT:
+        raise ValueError("a doubt is met in the middle of a rollout; no stored text is cut there")
     if cut is Cut.START:
         return [CutPoint(cut, 0)]
     fenced = _fenced(text)
