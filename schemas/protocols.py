@@ -33,7 +33,19 @@ class Completion:
     logprob_sum: float
 
 
-class Engine(Protocol):
+class Codec(Protocol):
+    """Text to token ids and back."""
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of tokens, unchanged: no clean-up, control tokens spelled out."""
+        ...
+
+
+class Engine(Codec, Protocol):
     """A language model that continues token ids. It knows nothing of hints and tools."""
 
     name: str
@@ -59,14 +71,6 @@ class Engine(Protocol):
 
     def prompt(self, messages: Sequence[dict[str, str]]) -> str:
         """The text of a chat up to where the assistant starts to write."""
-        ...
-
-    def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """Tokens of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
-        ...
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of tokens, unchanged: no clean-up, control tokens spelled out."""
         ...
 
     async def aclose(self) -> None:

@@ -113,6 +113,21 @@ async def test_a_long_output_is_shown_in_part_and_marked(tmp_path: Path, sandbox
     assert len(draft.tool_calls[0].stdout) == 5001
 
 
+async def test_what_the_vocabulary_cannot_spell_is_shown_as_an_escape(tmp_path: Path, sandbox: Sandbox) -> None:
+    class Poor(ScriptedEngine):
+        """Its vocabulary lacks the first byte of U+40000."""
+
+        def encode(self, text: str, *, special: bool = False) -> list[int]:
+            return [byte for byte in super().encode(text) if byte != 0xF1]
+
+    made = engine(tmp_path, (r"print\(\Z", "'a' + chr(0x40000) + 'é')\n```\n", False), (r"output\n.*\Z", "Hm.", True))
+    made.__class__ = Poor
+    draft = await run(made, sandbox, hint="```python\nprint(")
+    assert draft.segments[2].text.strip() == "```output\na\\U00040000é\n```"
+    assert draft.tool_calls[0].stdout == "a\U00040000é\n"  # the record says what was printed
+    assert all(made.decode(segment.token_ids or ()) == segment.text for segment in draft.segments)
+
+
 async def test_an_output_cannot_close_its_fence(tmp_path: Path, sandbox: Sandbox) -> None:
     code = "'``' + '`' + '\\\\n' + '``' + '`python')\n```\n"
     model = engine(tmp_path, (r"print\(\Z", code, False), (r"````\n\Z", "Fine.", True))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from schemas.protocols import Codec
 from schemas.training import ExampleSettings
 from schemas.vocabulary import Origin, StopReason
 
@@ -18,17 +19,12 @@ NO_LOSS = -100
 """The label that trainers leave out of the loss."""
 
 
-class Codec(Protocol):
-    """Text to ids and back, and a model's chat template; `factory.engines.tokenizer.Tokenized` is one."""
+class ChatCodec(Codec, Protocol):
+    """With a model's chat template; `factory.engines.tokenizer.Tokenized` is one."""
 
     def prompt(self, messages: Sequence[dict[str, str]]) -> str:
         """Apply the chat template, up to where the answer begins."""
-
-    def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """Ids of `text`; unless `special`, control tokens spelled out in it are ordinary characters."""
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids, unchanged."""
+        ...
 
 
 class LeftOut(StrEnum):
@@ -67,7 +63,7 @@ class Maker:
     template. `reuse_ids` says that the stored ids belong to the codec's tokenizer.
     """
 
-    codec: Codec
+    codec: ChatCodec
     eos_id: int
     settings: ExampleSettings
     model_name: str = ""

@@ -12,6 +12,7 @@ from factory.release.promote import Promotion, funnel_rows
 from factory.rollout.generate import generate
 from factory.rollout.hints import load_library
 from factory.rollout.plan import Planned
+from factory.rollout.writer import finished_ids
 from factory.run import Run, open_run
 from factory.settings import fingerprint
 from factory.steps import store_problems
@@ -69,11 +70,7 @@ async def generate_missing(
 
     `plan` is called twice, to count and to make: plans come and go, and are never all in memory.
     """
-    with run.store.connect() as con:
-        done = con.execute(
-            "select trajectory_id from raw.trajectories where stop_reason not in ('engine_error', 'sandbox_lost')"
-        ).fetchall()
-    known = {row[0] for row in done}
+    known = finished_ids(run.store)
 
     def missing() -> Iterator[Planned]:
         return (planned for planned in plan() if planned.trajectory_id not in known)

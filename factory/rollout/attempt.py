@@ -9,7 +9,7 @@ from factory.rollout.loop import Budget, Draft, Means, roll_out
 from factory.rollout.plan import Planned
 from factory.run import Run
 from quality.answers import extract_answer
-from schemas.protocols import Engine
+from schemas.protocols import Codec, Engine
 from schemas.records import HintUse, Segment, Trajectory
 from schemas.vocabulary import Origin, SandboxLevel, StopReason
 
@@ -112,22 +112,22 @@ def _insert(plan: Planned, draft: Draft, engine: Engine) -> HintUse:
     )
 
 
-def ids_of_prefix(engine: Engine, text: str, token_ids: Sequence[int] | None, prefix: str) -> list[int]:
+def ids_of_prefix(codec: Codec, text: str, token_ids: Sequence[int] | None, prefix: str) -> list[int]:
     """Token ids that decode to exactly `prefix` of `text`, the sampled ones as far as whole tokens go.
 
     Where the prefix ends inside a token, that token's first characters are encoded anew; where the text has no ids, or
     they do not decode to it, all of it is.
     """
     ids = list(token_ids or ())
-    if engine.decode(ids) != text:
-        return engine.encode(prefix)
+    if codec.decode(ids) != text:
+        return codec.encode(prefix)
     low, high = 0, len(ids)  # the number of tokens that fit
     while low < high:
         middle = (low + high + 1) // 2
-        if len(engine.decode(ids[:middle])) <= len(prefix):
+        if len(codec.decode(ids[:middle])) <= len(prefix):
             low = middle
         else:
             high = middle - 1
-    while not prefix.startswith(done := engine.decode(ids[:low])):  # half a character decodes to something else
+    while not prefix.startswith(done := codec.decode(ids[:low])):  # half a character decodes to something else
         low -= 1
-    return ids[:low] + engine.encode(prefix[len(done) :])
+    return ids[:low] + codec.encode(prefix[len(done) :])

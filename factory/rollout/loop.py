@@ -19,7 +19,7 @@ from factory.rollout.live import Tally
 from factory.rollout.tools import OpenSession, Tools
 from factory.sandbox.results import error_type
 from schemas.errors import EngineError, SandboxError
-from schemas.protocols import Completion, Engine, ExecResult, Sampling
+from schemas.protocols import Codec, Completion, Engine, ExecResult, Sampling
 from schemas.records import HintUse, Segment, ToolCall
 from schemas.vocabulary import Cut, ExecStatus, HintFunction, Origin, StopReason
 from warehouse.fences import blocks
@@ -259,7 +259,21 @@ def _append_output(draft: Draft, engine: Engine, code: str, result: ExecResult, 
     text = ("" if draft.segments[-1].text.endswith("\n") else "\n") + output_block(shown)
     if budget.used_up and len(draft.tool_calls) == budget.max_calls:
         text += budget.used_up + "\n"
-    draft.add(Origin.TOOL, text, engine.encode(text))
+    draft.add(Origin.TOOL, *spelled(text, engine))
+
+
+def spelled(text: str, codec: Codec) -> tuple[str, list[int]]:
+    r"""A text and its ids; characters that the vocabulary cannot spell are written as escapes, such as `\U00040000`.
+
+    Byte-level vocabularies can lack bytes: that of SmolLM2 has neither 0xF1 and 0xF2, with which planes 4 to 11 begin,
+    nor six of the control characters.
+    """
+    ids = codec.encode(text)
+    if codec.decode(ids) == text:
+        return text, ids
+    known = {char: codec.decode(codec.encode(char)) == char for char in set(text)}
+    text = "".join(char if known[char] else char.encode("unicode_escape").decode() for char in text)
+    return text, codec.encode(text)
 
 
 def shown_output(result: ExecResult, limit: int) -> tuple[str, bool]:

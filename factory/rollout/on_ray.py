@@ -25,13 +25,12 @@ from factory.rollout.generate import n_places, roll_out_all
 from factory.rollout.journal import Events, Journal
 from factory.rollout.live import FILE, LOOK_S, Tally, show
 from factory.rollout.plan import Planned
-from factory.rollout.writer import Writer, too_many_failed
+from factory.rollout.writer import Writer, finished_ids, too_many_failed
 from factory.run import Run
 from factory.workbench import Workbench, load_codec, load_engine
 from schemas.errors import EngineError, FactoryError, HomeError
 from schemas.protocols import Completion, Engine, Sampling
 from schemas.recipe import Recipe
-from schemas.tables import TRAJECTORIES
 from warehouse.store import chunks
 
 NEEDS_ACTOR = {"transformers", "vllm"}
@@ -66,10 +65,12 @@ async def generate_on_ray(
     """
     settings, home = run.recipe.executor, run.store.home
     with _connected(settings.ray_address) as ray, _token(home) as token:
+        n_workers = min(_n_cores_for_tasks(ray, run.recipe), -(-n_planned // settings.shard_rows))
         engines = [_start_engine(ray, run.recipe, home) for _ in range(_n_engines(run.recipe))]
+        for facts in await asyncio.gather(*(engine.facts.remote() for engine in engines)):
+            if isinstance(facts, str):
+                raise EngineError(facts)
         counter = ray.remote(Counts).options(num_cpus=0).remote()
-        n_shards = -(-n_planned // settings.shard_rows)
-        n_workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)) - len(engines), n_shards))
         shards = enumerate(chunks(planned, settings.shard_rows))
         inherited = Journal(home / "journal").inherited
         roll_out_shard = ray.remote(_roll_out_shard).options(max_retries=-1, num_cpus=1)
@@ -125,6 +126,18 @@ def _n_engines(recipe: Recipe) -> int:
     return recipe.executor.replicas if recipe.engine.kind in NEEDS_ACTOR else 0
 
 
+def _n_cores_for_tasks(ray: Any, recipe: Recipe) -> int:
+    """Cores of the cluster beside one per engine."""
+    n_cores, n_engines = int(ray.cluster_resources().get("CPU", 0)), _n_engines(recipe)
+    if n_cores <= n_engines:
+        raise EngineError(
+            f"the Ray cluster has {n_cores} cores; {n_engines} engines and at least one task need {n_engines + 1}.\n"
+            f"  next:   add nodes, or --set executor.replicas=N\n"
+            f"  state:  nothing was generated."
+        )
+    return n_cores - n_engines
+
+
 def _start_engine(ray: Any, recipe: Recipe, home: Path) -> Any:
     """An actor that holds an engine, on the accelerators that it needs, started again when it dies."""
     has_accelerator = ray.cluster_resources().get("GPU", 0) > 0 and recipe.engine.device != "cpu"
@@ -137,11 +150,15 @@ class Replica:
     """The actor: an engine, and nothing else."""
 
     def __init__(self, recipe: Recipe, home: str) -> None:
-        self.engine = load_engine(recipe, Path(home))
+        self.failure: str | None = None
+        try:
+            self.engine = load_engine(recipe, Path(home))
+        except EngineError as error:
+            self.failure = str(error)  # told by `facts`: an actor that raises here only dies
 
-    async def facts(self) -> tuple[str, int]:
-        """Name and context window."""
-        return self.engine.name, self.engine.max_model_len
+    async def facts(self) -> tuple[str, int] | str:
+        """Name and context window; why there is no engine."""
+        return self.failure or (self.engine.name, self.engine.max_model_len)
 
     async def complete(self, prompt_ids: list[int], request: dict[str, Any]) -> Completion | str:
         """As the engine's; the message of its error where it fails."""
@@ -205,10 +222,8 @@ async def _shard(work: Work, actor: Any, counter: Any) -> dict[str, int]:
         node = os.uname().nodename
         raise HomeError(f"the worker on {node} does not see {home}: put the home where every node finds it.")
     journal = Journal(home / "journal" / work.plans[0].trajectory_id, work.stories)
-    stored: set[str] = set()
-    if journal.inherited.keys() - work.stories.keys() or journal.has_files:  # this shard was begun before
-        stored = work.run.store.ids(TRAJECTORIES, "trajectory_id", recipe_id=work.plans[0].recipe_id)
-    plans = [plan for plan in work.plans if plan.trajectory_id not in stored]
+    finished = finished_ids(work.run.store) if journal.has_files else set()  # files: this shard was begun before
+    plans = [plan for plan in work.plans if plan.trajectory_id not in finished]
     engine: Engine
     tally, name = Tally(n_done=len(work.plans) - len(plans)), work.plans[0].trajectory_id
     async with Workbench(recipe, home, trust=work.trust) as bench:
@@ -216,6 +231,8 @@ async def _shard(work: Work, actor: Any, counter: Any) -> dict[str, int]:
             engine = await bench.engine()
         else:
             facts = await actor.facts.remote()
+            if isinstance(facts, str):  # it was started again meanwhile
+                raise EngineError(facts)
             engine = RemoteEngine(ray, actor, load_codec(recipe, home), *facts)
         sandbox = await bench.sandbox() if any(plan.max_calls for plan in plans) else None
 
@@ -248,7 +265,8 @@ def _connected(address: str | None) -> Iterator[Any]:
             "  state:       nothing was generated."
         ) from None
     try:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+        own = {} if address else {"include_dashboard": False}  # of a cluster that is there it is not ours to say
+        ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise EngineError(f"no Ray cluster at '{address}': {error}\n  state:  nothing was generated.") from None
     try:

@@ -12,6 +12,7 @@ from factory.run import Run
 from schemas.errors import StepFailed
 from schemas.records import Trajectory
 from schemas.tables import TRAJECTORIES
+from warehouse.store import Store
 
 SHARD_ROWS = 512
 SHARD_S = 20.0
@@ -72,6 +73,14 @@ class Writer:
         """
         if self.has_failed:
             raise too_many_failed(self.failures, self.n_planned, self.run.recipe.gate.max_failed_share)
+
+
+def finished_ids(store: Store) -> set[str]:
+    """Trajectories that are in a shard and did not fail."""
+    with store.connect() as con:
+        failed = ", ".join(f"'{reason}'" for reason in FAILED)
+        rows = con.execute(f"select trajectory_id from raw.trajectories where stop_reason not in ({failed})").fetchall()
+    return {row[0] for row in rows}
 
 
 def too_many_failed(failures: Mapping[str, int], n_planned: int, allowed: float) -> StepFailed:
