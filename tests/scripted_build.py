@@ -64,10 +64,18 @@ def write_recipe(folder: Path, *, count: int = 24, extra: str = "") -> Path:
     return recipe
 
 
-def factory(*arguments: str | Path, home: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+def factory(
+    *arguments: str | Path, home: Path, seconds: float = 300, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, as a user does."""
     return subprocess.run(
-        command(*arguments), env=environment(home), capture_output=True, text=True, timeout=300, check=False, **options
+        command(*arguments),
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        **options,
     )
 
 

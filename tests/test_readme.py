@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from factory.settings import load_recipe
+from tests.demo_rows import check_rows, check_token_ids
 from tests.readme import ROOT, blocks
 from warehouse.snapshots import read_manifest
 
@@ -96,43 +96,11 @@ def test_the_readmes_commands_run_as_written(clone: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demos_rows_are_what_they_say(clone: Path) -> None:
-    data = clone / "warehouse" / "data" / "snapshots" / "d_seed" / "v1" / "data"
-    if not data.is_dir():
-        shell("make d_seed", clone)
-    with duckdb.connect() as con:
-        con.execute(f"create view rows as from read_parquet('{data}/*.parquet')")
-
-        def bad(condition: str) -> int:
-            return int(con.sql(f"select count(*) from rows where not coalesce({condition}, false)").fetchall()[0][0])
-
-        assert con.sql("select count(*) from rows").fetchall()[0][0] >= 20
-        assert con.sql("select count(*) - count(distinct problem_id) from rows").fetchall()[0][0] == 0
-        assert bad("is_correct and replace(answer_text, ',', '')::double = gold_answer::double") == 0
-        assert bad("not baseline_is_correct and length(baseline_text) > 0") == 0
-        assert bad("len([c for c in tool_calls if c.status = 'ok' and c.stdout <> '']) > 0") == 0
-        assert bad("array_to_string([s.text for s in segments], '') = completion") == 0
-        assert bad("len([s for s in segments if s.origin not in ('model', 'hint', 'tool')]) = 0") == 0
-        assert bad("len([s for s in segments if s.origin = 'hint']) = len(hints)") == 0
-        assert bad("starts_with(completion, baseline_text[1:hints[1].char_offset])") == 0
-
-
-@pytest.mark.slow
-def test_token_ids_of_the_demo_decode_to_its_text(clone: Path) -> None:
     home = clone / "warehouse" / "data"
-    script = (
-        "import sys, pyarrow.parquet as pq; from transformers import AutoTokenizer\n"
-        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
-        "segments = [s for row in pq.read_table(sys.argv[2]).to_pylist() for s in row['segments']]\n"
-        "decode = lambda ids: tokenizer.decode(ids, clean_up_tokenization_spaces=False)\n"
-        "wrong = [s for s in segments if decode(s['token_ids']) != s['text']]\n"
-        "print(len(segments), len(wrong))\n"
-    )
     if not (home / "snapshots").is_dir():
         shell("make d_seed", clone)
-    model, data = home / "models" / "SmolLM2-135M-Instruct", home / "snapshots" / "d_seed" / "v1" / "data"
-    counts = shell(f".venv/bin/python -c {shlex.quote(script)} {model} {data}", clone).split()
-    assert int(counts[0]) > 60
-    assert int(counts[1]) == 0
+    check_rows(home / "snapshots" / "d_seed" / "v1", at_least=20)
+    check_token_ids(home / "snapshots" / "d_seed" / "v1", home / "models" / "SmolLM2-135M-Instruct")
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from factory.rollout.loop import Budget, Draft, Means, roll_out
+from factory.rollout.loop import Budget, Draft, Means, roll_out, spelled
 from factory.rollout.plan import Planned
 from factory.run import Run
 from quality.answers import extract_answer
@@ -101,7 +101,7 @@ def _insert(plan: Planned, draft: Draft, engine: Engine) -> HintUse:
     if plan.baseline is not None and plan.earlier is None:
         kept = plan.baseline["text"][: point.char_offset]
         draft.add(Origin.MODEL, kept, ids_of_prefix(engine, plan.baseline["text"], plan.baseline["token_ids"], kept))
-    draft.add(Origin.HINT, plan.hint.text, engine.encode(plan.hint.text))
+    draft.add(Origin.HINT, *spelled(plan.hint.text, engine))
     return HintUse(
         hint_id=hint.hint_id,
         function=hint.function,
