@@ -117,6 +117,7 @@ def test_a_raised_limit_generates_only_the_new_problems(tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "home", "v2")) > len(rows_of(tmp_path / "home", "v1"))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(built: tuple[Path, Path, str]) -> None:
     home, recipe, _ = built
     want = read_manifest(home / "snapshots" / "d_seed" / "v1").content_hash
@@ -196,6 +197,7 @@ def test_card_names_the_first_row(built: tuple[Path, Path, str]) -> None:
     assert ast.literal_eval(repr(rows_of(built[0])[0]["statement"])) in card
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_still_wrong_is_hinted_again(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     home = tmp_path / "home"

@@ -201,6 +201,7 @@ def test_programs_are_tested_in_the_sandbox(tmp_path: Path) -> None:
     assert ask(home, "select benchmark, majority_at_k from marts.leaderboard") == [("humaneval", None)] * 2
 
 
+@pytest.mark.slow
 def test_an_evaluation_never_becomes_what_the_warehouse_shows(tmp_path: Path) -> None:
     """Not even on the very problems that a build trains on."""
     home, recipe = tmp_path / "home", write_build(tmp_path, count=10)

@@ -106,35 +106,3 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
         reasons = con.execute("select distinct drop_reason from marts.trajectories_scored").fetchall()
         assert ("nondeterministic",) not in reasons
     assert not (home / "journal").exists()
-
-
-@pytest.mark.slow
-def test_a_ray_worker_that_dies_costs_what_it_had_in_hand(tmp_path: Path) -> None:
-    recipe, log = write_build(tmp_path)
-    done = factory(*build(recipe), home=tmp_path / "local")
-    assert done.returncode == 0, done.stderr[-2000:]
-    calm = Counter(log.read_text().split())
-    log.unlink()
-
-    home = tmp_path / "ray"
-    process = subprocess.Popen(
-        command(*build(recipe), "--executor", "ray", "--set", "executor.shard_rows=60"),
-        env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    killed: list[int] = []
-    deadline = time.monotonic() + 120
-    while len(killed) < 2 and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(1.5)
-        files = [f for f in (home / "journal").rglob("*.jsonl") if f.stat().st_size > 20_000]
-        pids = [int(f.stem.rpartition("-")[2]) for f in files]
-        for pid in [pid for pid in pids if pid not in killed][:1]:
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-2000:]
-    assert len(killed) == 2
-    assert Counter(log.read_text().split()) == calm
-    hashes = {read_manifest(h / "snapshots" / "d_start" / "v1").content_hash for h in (tmp_path / "local", home)}
-    assert len(hashes) == 1
-    assert not (home / "journal").exists()

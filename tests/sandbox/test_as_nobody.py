@@ -36,6 +36,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; as a user, this file is that test")
 @pytest.mark.skipif(not others_may_enter(ROOT), reason="the checkout lies in a folder that other users cannot enter")
+@pytest.mark.slow
 async def test_the_attacks_as_an_unprivileged_user() -> None:
     selection = "attack and not bomb or keeps_state or confine_process or written or survives"
     arguments = [

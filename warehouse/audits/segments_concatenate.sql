@@ -8,6 +8,7 @@ where
     or len([s for s in r.segments if s.origin = 'hint']) <> len(r.hints)
     or len([s for s in r.segments if s.origin = 'tool']) > len(r.tool_calls)
     or t.arm is null
-    or (t.arm = 'hint') <> (len([h for h in r.hints if h.function not in ('opening', 'trust_output')]) > 0)
+    or (t.arm = 'hint' and len([h for h in r.hints if h.function not in ('opening', 'trust_output')]) = 0)
+    or (t.arm <> 'hint' and len([h for h in r.hints if h.function not in ('opening', 'trust_output')]) > 0)
     or (t.arm = 'hint' and len([s for s in r.segments if s.origin = 'tool']) = 0)
     or (t.arm = 'baseline' and len(r.tool_calls) > 0)
