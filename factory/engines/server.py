@@ -82,9 +82,7 @@ class ServerEngine(Tokenized):
         self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
     ) -> Completion:
         """See `schemas.protocols.Engine.complete`."""
-        room = self.max_model_len - len(prompt_ids)
-        if not 0 < room < self.max_model_len:
-            raise EngineError(f"a prompt of {len(prompt_ids)} tokens; the context window is {self.max_model_len}")
+        room = self.room(prompt_ids)
         body = {
             **ASK,
             "model": self._model,

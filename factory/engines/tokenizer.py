@@ -16,8 +16,21 @@ from schemas.recipe import EngineSettings
 class Tokenized:
     """`prompt`, `encode` and `decode` of `schemas.protocols.Engine`, by the model's own tokenizer."""
 
+    max_model_len: int
+
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+
+    def room(self, prompt_ids: Sequence[int]) -> int:
+        """Tokens that fit into the context window after a prompt.
+
+        Raises:
+            EngineError: the prompt is empty or fills it.
+        """
+        room = self.max_model_len - len(prompt_ids)
+        if not 0 < room < self.max_model_len:
+            raise EngineError(f"a prompt of {len(prompt_ids)} tokens; the context window is {self.max_model_len}")
+        return room
 
     def prompt(self, messages: Sequence[dict[str, str]]) -> str:
         """Apply the model's chat template."""

@@ -49,8 +49,7 @@ class TransformersEngine(Tokenized):
         self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
     ) -> Completion:
         """See `schemas.protocols.Engine.complete`."""
-        if not 0 < len(prompt_ids) < self.max_model_len:
-            raise EngineError(f"a prompt of {len(prompt_ids)} tokens; the context window is {self.max_model_len}")
+        self.room(prompt_ids)
         if not self._thread.is_alive():
             raise EngineError("the engine has stopped")
         future: Future[Completion] = Future()

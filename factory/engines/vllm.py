@@ -70,9 +70,7 @@ class VllmEngine(Tokenized):
         self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
     ) -> Completion:
         """See `schemas.protocols.Engine.complete`."""
-        room = self.max_model_len - len(prompt_ids)
-        if not 0 < room < self.max_model_len:
-            raise EngineError(f"a prompt of {len(prompt_ids)} tokens; the context window is {self.max_model_len}")
+        room = self.room(prompt_ids)
         if self._llm is None:
             raise EngineError("the engine has stopped")
         request_id = str(next(self._numbers))
