@@ -71,11 +71,13 @@ def cluster() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    ray = str(Path(sys.executable).with_name("ray"))
+    where = ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false"]
     process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("ray")), "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2",
-         "--include-dashboard=false", "--block"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [ray, "start", "--head", *where, "--num-cpus=2", "--block"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     yield f"127.0.0.1:{port}"
     process.terminate()
     process.wait(120)  # it lets its nodes go first

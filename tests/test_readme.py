@@ -62,7 +62,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shell(script: str, folder: Path, timeout_s: float = 1500) -> str:
-    environment = {key: value for key, value in os.environ.items() if key not in {"FACTORY_HOME", "VIRTUAL_ENV"}}
+    not_a_users = {"FACTORY_HOME", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS"}
+    environment = {key: value for key, value in os.environ.items() if key not in not_a_users}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
