@@ -124,7 +124,9 @@ def open_run(
     """
     library = load_library(recipe.hint.library)
     model = recipe.engine
-    engine: tuple[Any, ...] = (model.kind, engine_name, model.served_model, model.dtype, model.max_model_len)
+    engine: tuple[Any, ...] = (engine_name, model.dtype, model.max_model_len)
+    if model.kind != "transformers":  # whose rows keep the ids that they had before there were other engines
+        engine += (model.kind, model.served_model)
     if build == EVAL:
         engine += (EVAL,)
     own = sampled(build, recipe)
