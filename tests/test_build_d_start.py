@@ -134,3 +134,20 @@ def test_a_build_that_solves_nothing_says_what_to_try(tmp_path: Path) -> None:
     assert "d_start.samples=6" in done.stderr
     assert "marts.pass_rates" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_an_opening_hint_is_the_first_segment_and_no_branch(tmp_path: Path) -> None:
+    options = [*prepare(tmp_path), "--set", "d_start.opening=true"]
+    rules = [
+        {**rule, "pattern": rule["pattern"].replace(r"<assistant>\n\Z", r"<assistant>\n[^\n]+\n\Z")}
+        for rule in WITH_TOOLS
+    ]
+    (tmp_path / "start0.jsonl").write_text("".join(json.dumps(rule) + "\n" for rule in rules))
+    done = factory("build", "d_start", *options, home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = rows_of(tmp_path / "home", "d_start")
+    assert len(rows) > 3
+    assert {row["segments"][0]["origin"] for row in rows} == {"hint"}
+    assert {(row["hints"][0]["function"], row["hints"][0]["cut"]) for row in rows} == {("opening", "start")}
+    assert len({row["segments"][0]["text"] for row in rows}) == 2  # both wordings
