@@ -92,6 +92,7 @@ def test_the_readmes_commands_run_as_written(clone: Path) -> None:
     assert "unchanged, d_seed@v1" in again
     assert "0 newly generated" in again
     assert time.monotonic() - started < 20
+    rest.remove("make test\n")  # which CI gives first, on a clone of its own
     print(shell("\n".join(rest), clone))  # one shell, as a reader has: the environment stays active
 
 
