@@ -42,9 +42,12 @@ class Meter:
         return text + (f", {self.note}" if self.note else "")
 
     @property
-    def left_s(self) -> float:
-        """Estimated seconds left."""
-        return (time.monotonic() - self.started) / max(self.done, 1) * (self.total - self.done)
+    def left(self) -> str:
+        """How long it will take yet; nothing is known of it before the first unit is done."""
+        if not self.done:
+            return "no estimate yet"
+        seconds = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        return f"about {seconds:.0f} s left"
 
 
 def make_table(names: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:
@@ -117,7 +120,7 @@ class Reporter:
             nonlocal last
             if time.monotonic() - last >= LINE_EVERY_S and meter.done < meter.total:
                 last = time.monotonic()
-                self.say(f"  {meter.done:,} of {meter.total:,}, {meter.rate}, about {meter.left_s:.0f} s left")
+                self.say(f"  {meter.done:,} of {meter.total:,}, {meter.rate}, {meter.left}")
 
         return show
 

@@ -44,9 +44,7 @@ def show(tally: Tally, advance: Advance, home: Path) -> None:
     """Show the tally here and in other terminals."""
     advance.to(tally.n_done, {"tokens": tally.n_tokens, "calls": tally.n_calls}, tally.waits)
     meter = advance.meter
-    text = (
-        f"{meter.name}: {meter.done:,} of {meter.total:,} {meter.unit}, {meter.rate}, about {meter.left_s:.0f} s left"
-    )
+    text = f"{meter.name}: {meter.done:,} of {meter.total:,} {meter.unit}, {meter.rate}, {meter.left}"
     draft = home / f".draft-{FILE}"
     with contextlib.suppress(OSError):  # a full disk ends the run where it writes rows, and says so there
         draft.write_text(json.dumps({"pid": os.getpid(), "at": time.time(), "text": text}))
