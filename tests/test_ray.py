@@ -2,12 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,32 +62,14 @@ def processes(name: str) -> list[int]:
     return found
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster of this machine's own, on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ray = str(Path(sys.executable).with_name("ray"))
-    where = ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false"]
-    process = subprocess.Popen(
-        [ray, "start", "--head", *where, "--num-cpus=2", "--block"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait(120)  # it lets its nodes go first
-
-
-def test_a_real_engine_in_an_actor_that_dies(cluster: str, tmp_path: Path) -> None:
+def test_a_real_engine_in_an_actor_that_dies(tmp_path: Path) -> None:
     local = factory("build", "d_seed", "--limit", "6", home=tmp_path / "local", seconds=600)
     assert local.returncode == 0, local.stderr[-2000:]
     home = tmp_path / "ray"
     home.mkdir()
     (home / "models").symlink_to(tmp_path / "local" / "models")
     process = subprocess.Popen(
-        command("build", "d_seed", "--limit", "6", "--ray-address", cluster),
+        command("build", "d_seed", "--limit", "6", "--executor", "ray"),
         env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -104,20 +83,20 @@ def test_a_real_engine_in_an_actor_that_dies(cluster: str, tmp_path: Path) -> No
     assert hash_of(home, "d_seed") == hash_of(tmp_path / "local", "d_seed")
 
 
-def test_more_engines_than_cores_are_refused(cluster: str, tmp_path: Path) -> None:
+def test_more_engines_than_cores_are_refused(tmp_path: Path) -> None:
     done = factory(
-        "build", "d_seed", "--limit", "2", "--ray-address", cluster, "--set", "executor.replicas=2", home=tmp_path
+        "build", "d_seed", "--limit", "2", "--executor", "ray", "--set", "executor.replicas=2", home=tmp_path
     )
     assert done.returncode != 0
     assert "2 engines and at least one task need 3" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_model_that_does_not_load_is_one_clear_error(cluster: str, tmp_path: Path) -> None:
+def test_a_model_that_does_not_load_is_one_clear_error(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
-    done = factory("build", "d_seed", "--limit", "2", "--ray-address", cluster, "--model", model, home=tmp_path / "h")
+    done = factory("build", "d_seed", "--limit", "2", "--executor", "ray", "--model", model, home=tmp_path / "h")
     assert done.returncode != 0
     assert "cannot be loaded" in done.stderr
     assert "Traceback" not in done.stderr

@@ -266,7 +266,8 @@ def _connected(address: str | None) -> Iterator[Any]:
         ) from None
     try:
         own = {} if address else {"include_dashboard": False}  # of a cluster that is there it is not ours to say
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
+        # `local`: without it Ray takes whatever cluster was started last on this machine, a dead one included
+        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise EngineError(f"no Ray cluster at '{address}': {error}\n  state:  nothing was generated.") from None
     try:
