@@ -16,7 +16,7 @@ from tests.scripted_build import RULES, command, environment, factory, write_rec
 from warehouse.snapshots import read_manifest
 
 PAIRS = [(12, 10), (13, 10), (14, 17), (15, 18), (16, 13), (17, 19)]
-WITH_TOOLS = [
+WITH_TOOLS: list[dict[str, Any]] = [
     RULES[0],
     # a question that it gets wrong in spite of Python, one that it answers by itself, and the others
     {"pattern": r"multiplication: (\d+) \* 13\..*<assistant>\n\Z", "reply": "It is \\1.", "finished": True},
