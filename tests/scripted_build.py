@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RULES = [
+RULES: list[dict[str, Any]] = [
     # after an output: say the result
     {"pattern": r"```output\n(-?\d+)\n```\n\Z", "reply": r"So the product is \1.", "finished": True},
     # inside the opened print( of a hint: multiply; one hint in the library leads to a program that fails
