@@ -45,5 +45,5 @@ where
     or (
         t.recipe_id in ($rollout_recipe_id, $repair_recipe_id)
         and t.sample_index < $per_problem_tried
-        and len(t.hints) <= $rounds
+        and coalesce(list_max([h.round for h in t.hints]), 0) <= $rounds
     )
