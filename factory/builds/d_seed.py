@@ -89,7 +89,8 @@ async def generate_rounds(run: Run, bench: Workbench, ui: Reporter) -> int:
         sql = (
             "select r.* from staging.trajectories as t join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
             "join raw.trajectories as r on r.trajectory_id = t.trajectory_id "
-            f"where t.is_candidate and not t.is_repaired and list_max([h.round for h in t.hints]) = {number - 1} and v.is_correct = false "
+            "where t.is_candidate and not t.is_repaired and v.is_correct = false "
+            f"and list_max([h.round for h in t.hints]) = {number - 1} "
             "order by t.trajectory_id"
         )
         plan = partial(_plan_again, run, sql, number)
