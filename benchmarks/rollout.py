@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # started as a script
 
 from benchmarks.rollout_parts.lockstep import lockstep
 from benchmarks.rollout_parts.workload import Workload, make_workload, open_workload
+from benchmarks.sandbox_parts.footprint import descendants
 from factory.progress import Advance, Meter
 from factory.rollout.generate import generate
 from factory.workbench import Workbench, n_cores
@@ -56,21 +57,6 @@ def cpu_s() -> float:
             continue
         ticks += sum(map(int, fields[11:15]))  # its own and its dead children's, user and system
     return own + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def descendants(root: int) -> list[int]:
-    """Children, and theirs."""
-    found, queue = [], [root]
-    while queue:
-        pid = queue.pop()
-        try:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                children = [int(child) for child in (task / "children").read_text().split()]
-                found += children
-                queue += children
-        except OSError:
-            continue
-    return found
 
 
 async def calls_alone(sandbox: Sandbox, workload: Workload) -> float:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.vocabulary import Cut, Domain, Executor, HintFunction, SourceKind
+from schemas.vocabulary import OWN_SWITCH, Cut, Domain, Executor, HintFunction, SourceKind
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -111,7 +111,7 @@ class Hint(Section):
 
     library: str = "start"
     """A file of `factory/hints/`, or a path."""
-    functions: tuple[HintFunction, ...] = tuple(HintFunction)[:7]
+    functions: tuple[HintFunction, ...] = tuple(f for f in HintFunction if f not in OWN_SWITCH)
     """Of the hints at cuts; `opening` and `trust_output` have switches of their own."""
     cuts: tuple[Cut, ...] = (Cut.CONJUNCTION, Cut.END)
     """Where a stored baseline may be cut."""

@@ -80,6 +80,10 @@ class HintFunction(StrEnum):
     """Where the model begins to check an output by hand: that Python's arithmetic need not be doubted (CoRT)."""
 
 
+OWN_SWITCH = (HintFunction.OPENING, HintFunction.TRUST_OUTPUT)
+"""Functions of hints that are not inserted at cuts."""
+
+
 class Cut(StrEnum):
     """Where the stored baseline is truncated before the hint."""
 

@@ -69,11 +69,11 @@ class ServerEngine(Tokenized):
             raise cannot_load(settings, error) from error
         self.name, self._settings = weights.name, settings
         self._servers = [Server(url.rstrip("/").removesuffix("/v1")) for url in settings.urls]
-        self._headers = _headers(settings)
-        self._model, self.max_model_len = _ask_all(self._servers, settings, self._headers)
+        headers = _headers(settings)
+        self._model, self.max_model_len = _ask_all(self._servers, settings, headers)
         self._pauses = random.Random()  # noqa: S311 - jitter
         self._client = httpx2.AsyncClient(
-            headers=self._headers,
+            headers=headers,
             timeout=httpx2.Timeout(settings.timeout_s, connect=HEALTH_S),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_running),
         )

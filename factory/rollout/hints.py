@@ -15,12 +15,10 @@ from pathlib import Path
 from factory.rollout.cuts import CutPoint, find_cuts
 from schemas.errors import RecipeError
 from schemas.recipe import Hint
-from schemas.vocabulary import Cut, Domain, HintFunction, StopReason
+from schemas.vocabulary import OWN_SWITCH, Cut, Domain, HintFunction, StopReason
 
 HINTS = Path(__file__).parent.parent / "hints"
 FENCE = "```python\n"
-OWN_SWITCH = {HintFunction.OPENING, HintFunction.TRUST_OUTPUT}
-"""Functions that are not inserted at cuts."""
 TEMPLATES = ("starter", "function", "stdin")
 
 

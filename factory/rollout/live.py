@@ -6,7 +6,6 @@ Shown on the terminal of the build, and left in `home/live.json` for `factory st
 import asyncio
 import contextlib
 import json
-import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ def show(tally: Tally, advance: Advance, home: Path) -> None:
     text = f"{meter.name}: {meter.done:,} of {meter.total:,} {meter.unit}, {meter.rate}, {meter.left}"
     draft = home / f".draft-{FILE}"
     with contextlib.suppress(OSError):  # a full disk ends the run where it writes rows, and says so there
-        draft.write_text(json.dumps({"pid": os.getpid(), "at": time.time(), "text": text}))
+        draft.write_text(json.dumps({"at": time.time(), "text": text}))
         draft.replace(home / FILE)
 
 
