@@ -23,10 +23,19 @@ BLOCKS = (
     "print(len([n for n in range(2, 400 + N % 50) if all(n % d for d in range(2, int(n ** 0.5) + 1))]))",
     "from fractions import Fraction\nprint(sum(Fraction(1, k) for k in range(1, 30 + N % 20)))",
     "from math import comb\nprint(sum(comb(30, k) for k in range(N % 20)))",
+    "best = max(range(2000), key=lambda n: (n * N) % 997)\nprint(best)",
+    "print(sum(1 for a in range(1, 150) for b in range(a, 150) if (a * a + b * b) % N == 0))",
+    "from itertools import product\nprint(sum(sum(p) == N % 24 for p in product(range(1, 7), repeat=4)))",
+    "import numpy as np\nm = np.arange(1, 10).reshape(3, 3) + N % 5 * np.eye(3)\nprint(round(float(np.linalg.det(m)), 6))",
     "from sympy import factorint\nprint(factorint(N * 1001 + 7))",
     "from sympy import symbols, expand\nx = symbols('x')\nprint(expand((x + N % 9) ** 4))",
-    "best = max(range(2000), key=lambda n: (n * N) % 997)\nprint(best)",
+    "from sympy import symbols, diff, log\nx = symbols('x')\nprint(diff(log(x) * x ** (N % 5 + 1), x, 2).subs(x, 2))",
+    "from sympy import symbols, solve, Eq\nx, y = symbols('x y')\nprint(solve([Eq(3 * x + y, N), Eq(x - y, 7)], [x, y]))",
+    "from sympy import symbols, solve, Eq\nx = symbols('x')\nprint(solve(Eq(x**2 - (N % 40 + 3) * x + N % 17, 0), x))",
+    "from sympy import symbols, integrate, exp\nx = symbols('x')\nprint(integrate(x ** (N % 4 + 1) * exp(x), (x, 0, 1)))",
 )
+"""Processor time in the sandbox: mean 5.1 ms, median 1.0, nine in ten below 21. The 2,494 blocks of 1,167 right answers
+that MathCoder-L-7b gave to the MATH test set: mean 9.4, median 0.7, nine in ten below 11."""
 
 
 @dataclass(frozen=True)

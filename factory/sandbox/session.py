@@ -34,14 +34,14 @@ class GuestSession:
     def __init__(
         self,
         choose_slot: Callable[[], Slot],
-        running: asyncio.Semaphore,
+        turns: asyncio.Semaphore,
         limits: Limits,
         bury: Callable[[Worker], None],
         on_close: Callable[["GuestSession"], None],
         earlier: Sequence[Block] = (),
     ) -> None:
         self._choose_slot = choose_slot
-        self._running = running
+        self._turns = turns
         self._limits = limits
         self._bury = bury
         self._on_close = on_close
@@ -62,7 +62,8 @@ class GuestSession:
             return
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._revive()
+                async with self._turns:  # thousands asked for at once would wait at the fork server and seem lost
+                    await self._revive()
             except (Lost, OSError):
                 if attempt == ATTEMPTS:
                     raise
@@ -71,7 +72,7 @@ class GuestSession:
 
     async def run(self, code: str) -> ExecResult:
         """See `schemas.protocols.Session.run`."""
-        async with self._one_at_a_time, self._running:
+        async with self._one_at_a_time, self._turns:
             self._n_blocks += 1
             reason = "the session was closed"
             for _ in range(ATTEMPTS):
