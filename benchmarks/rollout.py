@@ -167,7 +167,10 @@ def main() -> int:
         middle = {name: statistics.median(getattr(r, name) for r in rounds) for name in vars(rounds[0])}
         values = [(middle["bound_s"], 8), (middle["sandbox_s"], 9), (middle["ours_s"], 7), (middle["lockstep_s"], 10)]
         values += [(of_bound, 9), (faster, 10), (middle["grown_mb"], 9)]
-        print(f"{n:>12} {slots:>6} {n_calls:>6} " + " ".join(f"{value:>{width}.2f}" for value, width in values), flush=True)
+        print(
+            f"{n:>12} {slots:>6} {n_calls:>6} " + " ".join(f"{value:>{width}.2f}" for value, width in values),
+            flush=True,
+        )
         too_slow = of_bound > BARS["of bound"] and slots <= MOST_SLOTS
         missed |= too_slow or faster < BARS["lockstep"] or middle["grown_mb"] > BARS["memory MB"]
     print(f"bars: at most {BARS['of bound']} of the bound, at least {BARS['lockstep']} times the lockstep loop, "

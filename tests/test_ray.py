@@ -1,10 +1,14 @@
 """Rollouts on a Ray cluster give what one process gives, whoever dies."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,8 @@ from tests.test_kills import build, write_build
 from warehouse.snapshots import read_manifest
 
 pytestmark = pytest.mark.slow
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+"""Who knows it may use the cluster; without it any program of this machine could."""
 
 
 def hash_of(home: Path, name: str) -> str:
@@ -48,6 +54,52 @@ def test_a_ray_worker_that_dies_costs_what_it_had_in_hand(tmp_path: Path) -> Non
     assert Counter(log.read_text().split()) == calm
     assert hash_of(home, "d_start") == hash_of(tmp_path / "local", "d_start")
     assert not (home / "journal").exists()
+
+
+@contextlib.contextmanager
+def ray_node(*options: str, log: Path) -> Iterator[int]:
+    """A node of a Ray cluster on this machine, in the foreground; gives its process id and ends it."""
+    command = [Path(sys.executable).with_name("ray"), "start", "--block", "--disable-usage-stats", *options]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env={**os.environ, **TOKEN}, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + 90
+        while "Ray runtime started" not in log.read_text():
+            assert process.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.3)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def test_a_cluster_that_others_started_and_a_wrong_token(tmp_path: Path) -> None:
+    recipe, log = write_build(tmp_path)
+    done = factory(*build(recipe), "--limit", "60", home=tmp_path / "local")
+    assert done.returncode == 0, done.stderr[-2000:]
+    calm = Counter(log.read_text().split())
+    log.unlink()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"127.0.0.2:{port}"
+    options = ["--num-cpus", "2", "--node-ip-address", "127.0.0.2"]
+    head = [*options, "--head", "--port", str(port), "--include-dashboard", "false"]
+    with ray_node(*head, log=tmp_path / "head.log"):
+        arguments = [*build(recipe), "--limit", "60", "--executor", "ray", "--ray-address", address]
+        env = {**environment(tmp_path / "wrong"), **TOKEN, "RAY_AUTH_TOKEN": "0" * 32}
+        refused = subprocess.run(command(*arguments), env=env, capture_output=True, text=True, timeout=120)
+        assert refused.returncode != 0
+        assert "RAY_AUTH_TOKEN" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+        env = {**environment(tmp_path / "ray"), **TOKEN}
+        done = subprocess.run(command(*arguments), env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert Counter(log.read_text().split()) == calm
+    assert hash_of(tmp_path / "ray", "d_start") == hash_of(tmp_path / "local", "d_start")
 
 
 def processes(name: str) -> list[int]:

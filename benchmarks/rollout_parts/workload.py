@@ -32,10 +32,9 @@ BLOCKS = (
     "from sympy import symbols, diff, log\nx = symbols('x')\nprint(diff(log(x) * x ** (N % 5 + 1), x, 2).subs(x, 2))",
     "from sympy import symbols, solve, Eq\nx, y = symbols('x y')\nprint(solve([Eq(3 * x + y, N), Eq(x - y, 7)], [x, y]))",
     "from sympy import symbols, solve, Eq\nx = symbols('x')\nprint(solve(Eq(x**2 - (N % 40 + 3) * x + N % 17, 0), x))",
-    "from sympy import symbols, integrate, exp\nx = symbols('x')\nprint(integrate(x ** (N % 4 + 1) * exp(x), (x, 0, 1)))",
 )
-"""Processor time in the sandbox: mean 5.1 ms, median 1.0, nine in ten below 21. The 2,494 blocks of 1,167 right answers
-that MathCoder-L-7b gave to the MATH test set: mean 9.4, median 0.7, nine in ten below 11."""
+"""Processor time in the sandbox: median 0.8 ms, nine in ten below 10, mean 3.2. The 2,494 blocks of 1,167 right answers
+that MathCoder-L-7b gave to the MATH test set: median 0.7, nine in ten below 11, mean 9.4 with a few of seconds."""
 
 
 @dataclass(frozen=True)

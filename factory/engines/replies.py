@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from factory.engines.endings import find_ending
 from schemas.errors import EngineError
 from schemas.protocols import Completion
 
@@ -80,28 +81,16 @@ def complete(
         EngineError: the reply leaves open what stopped it.
     """
     ids = list(reply.ids) if reply.ids is not None else encode(_with_stop(reply))
-    finished = bool(ids) and ids[-1] in end_ids
-    ids = up_to_stop(ids[:-1] if finished else ids, stop, decode)
-    text = decode(ids)
-    stopped_on = next((s for s in stop if s in text), None)
-    if stopped_on is not None:
-        finished = False
-    elif reply.reason == "stop":
+    ending = find_ending(ids, stop, end_ids, decode)
+    finished = ending.has_end_token
+    if ending.stopped_on is None and reply.reason == "stop":
         if stop and not reply.names_stops and not finished:
             raise EngineError(
                 "the server does not say whether a stop string or the end of the turn ended a text.\n"
                 "  use:    vLLM, SGLang or llama.cpp, which do"
             )
         finished = True
-    return Completion(text, tuple(ids), stopped_on, finished, reply.logprob_sum)
-
-
-def up_to_stop(ids: list[int], stop: Sequence[str], decode: Callable[[Sequence[int]], str]) -> list[int]:
-    """The shortest beginning of `ids` whose text holds a stop string; all of them where none does."""
-    n = len(ids)
-    while n and any(s in decode(ids[: n - 1]) for s in stop):
-        n -= 1
-    return ids[:n]
+    return Completion(ending.text, tuple(ending.ids), ending.stopped_on, finished, reply.logprob_sum)
 
 
 def _with_stop(reply: Reply) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from factory.engines import guard
 from factory.engines.local_model import Weights
-from factory.engines.replies import up_to_stop
+from factory.engines.endings import find_ending
 from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, generation_config, load_tokenizer
 from schemas.errors import EngineError
 from schemas.protocols import Completion, Sampling
@@ -107,19 +107,16 @@ class VllmEngine(Tokenized):
         if output.finish_reason not in {"stop", "length"}:
             stopped = "the engine has stopped" if self._llm is None else None
             raise EngineError(stopped or f"vLLM ended the request with '{output.finish_reason}'")
-        ids = list(output.token_ids)
-        finished = bool(ids) and ids[-1] in self._end_ids
-        kept = up_to_stop(ids[:-1] if finished else ids, stop, self.decode)
-        text = self.decode(kept)
-        stopped_on = next((s for s in stop if s in text), None)
-        if isinstance(output.stop_reason, str):  # decoded after the prompt it can differ from the ids alone by a space
-            stopped_on = stopped_on or output.stop_reason
-        finished = finished and stopped_on is None
-        chosen = zip(ids[: len(kept) + finished], output.logprobs, strict=False)
+        ending = find_ending(output.token_ids, stop, self._end_ids, self.decode)
+        stopped_on, finished = ending.stopped_on, ending.has_end_token
+        if isinstance(output.stop_reason, str) and stopped_on is None:
+            # decoded after the prompt it can differ from the ids alone by a space
+            stopped_on, finished = output.stop_reason, False
+        chosen = zip(output.token_ids[: len(ending.ids) + finished], output.logprobs, strict=False)
         logprob_sum = float(sum(step[token].logprob for token, step in chosen))
         if math.isnan(logprob_sum):
             raise EngineError("the model's logits are not numbers")
-        return Completion(text, tuple(kept), stopped_on, finished, logprob_sum)
+        return Completion(ending.text, tuple(ending.ids), stopped_on, finished, logprob_sum)
 
     async def aclose(self) -> None:
         """End the requests under way with an error, then vLLM's processes, and wait for them."""

@@ -17,7 +17,7 @@ from factory.rollout.journal import Journal
 from factory.rollout.live import Tally, watch
 from factory.rollout.loop import Means
 from factory.rollout.plan import Planned
-from factory.rollout.writer import Writer
+from factory.rollout.writer import Writer, check_failures
 from factory.run import Run
 from factory.workbench import Workbench
 from schemas.protocols import Block, Engine, Sandbox, Session
@@ -62,7 +62,7 @@ async def generate(run: Run, bench: Workbench, planned: Iterable[Planned], n_pla
             await roll_out_all(run, chain([first], plans), engine, sandbox, journal, writer, tally, places=places)
     finally:
         journal.close()
-    writer.check()
+    check_failures(writer.failures, n_planned, run.recipe)
 
 
 def n_places(recipe: Recipe) -> int:

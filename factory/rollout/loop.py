@@ -104,8 +104,8 @@ class Means:
 async def roll_out(draft: Draft, means: Means, *, sampling: Sampling, seed: int, budget: Budget) -> None:
     """Drive `draft` to its end, in place.
 
-    Turns and calls that the story holds are taken from it. The interpreter is opened for the first call that it does
-    not hold, and then runs the earlier blocks again.
+    Turns and calls that the story holds are taken from it. The interpreter is opened while the model writes the first
+    block that it does not hold, and then runs the earlier blocks again.
 
     Raises nothing that an engine or a sandbox may fail with: the reason lands in the draft.
     """
@@ -116,7 +116,8 @@ async def roll_out(draft: Draft, means: Means, *, sampling: Sampling, seed: int,
             with_tools = len(draft.tool_calls) < budget.max_calls
             stop = () if not with_tools else CLOSING if in_code else OPENING
             doubts = () if in_code else _doubts(draft, budget)
-            completion = await _turn(draft, means, stop + doubts, sampling=sampling, seed=seed, budget=budget)
+            caller = tools if in_code and with_tools else None
+            completion = await _turn(draft, means, stop + doubts, caller, sampling=sampling, seed=seed, budget=budget)
             if completion.stopped_on is None:
                 break
             if completion.stopped_on in doubts:
@@ -135,9 +136,16 @@ async def roll_out(draft: Draft, means: Means, *, sampling: Sampling, seed: int,
 
 
 async def _turn(
-    draft: Draft, means: Means, stop: tuple[str, ...], *, sampling: Sampling, seed: int, budget: Budget
+    draft: Draft,
+    means: Means,
+    stop: tuple[str, ...],
+    tools: Tools | None,
+    *,
+    sampling: Sampling,
+    seed: int,
+    budget: Budget,
 ) -> Completion:
-    """One completion; decides the stop_reason if it was the last."""
+    """One completion, with `tools` if it ends in a call; decides the stop_reason if it was the last."""
     ids, window = draft.ids, means.engine.max_model_len
     n_left = min(budget.max_tokens - draft.n_new, window - len(ids))
     if n_left <= 0:
@@ -147,6 +155,8 @@ async def _turn(
     completion = means.story.recall_turn(key)
     if completion is None:
         request = {"stop": stop, "sampling": sampling, "seed": seed + draft.n_new}
+        if tools is not None:
+            tools.expect(draft.tool_calls)
         with _clock(draft, means.tally, "engine_s"):
             completion = await _ask(means, ids, max_tokens=n_left, **request)
         means.story.record(key, completion)

@@ -12,11 +12,10 @@ import asyncio
 import contextlib
 import os
 import shutil
-import time
-import uuid
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,12 @@ from factory.rollout.generate import n_places, roll_out_all
 from factory.rollout.journal import Events, Journal
 from factory.rollout.live import FILE, LOOK_S, Tally, show
 from factory.rollout.plan import Planned
-from factory.rollout.writer import Writer, finished_ids, too_many_failed
+from factory.rollout.ray_actors import Counts, RemoteEngine, Replica
+from factory.rollout.writer import Writer, check_failures, finished_ids, too_many
 from factory.run import Run
-from factory.workbench import Workbench, load_codec, load_engine
+from factory.workbench import Workbench, load_codec
 from schemas.errors import EngineError, FactoryError, HomeError
-from schemas.protocols import Completion, Engine, Sampling
+from schemas.protocols import Engine
 from schemas.recipe import Recipe
 from warehouse.store import chunks
 
@@ -49,7 +49,7 @@ class Work:
     share: float
     """Of the engines' places."""
     token: str
-    """A file that the driver has put into the home."""
+    """A folder that the driver has put into the home."""
     trust: bool
 
 
@@ -95,7 +95,7 @@ async def generate_on_ray(
                 done, under_way = await asyncio.to_thread(ray.wait, under_way, timeout=LOOK_S)
                 for task in done:
                     failures.update(await _result(ray, task))
-                    if sum(failures.values()) <= run.recipe.gate.max_failed_share * n_planned:
+                    if not too_many(failures, n_planned, run.recipe):
                         under_way += start()
                 tally = Tally(**await counter.total.remote())
                 show(tally, advance, home)
@@ -105,8 +105,7 @@ async def generate_on_ray(
                 ray.cancel(task, force=True)
             for actor in (*engines, counter):
                 ray.kill(actor)
-    if sum(failures.values()) > run.recipe.gate.max_failed_share * n_planned:
-        raise too_many_failed(failures, n_planned, run.recipe.gate.max_failed_share)
+    check_failures(failures, n_planned, run.recipe)
     if not failures:
         shutil.rmtree(home / "journal", ignore_errors=True)
 
@@ -146,69 +145,6 @@ def _start_engine(ray: Any, recipe: Recipe, home: Path) -> Any:
     return ray.remote(Replica).options(**options, max_concurrency=100_000).remote(recipe, str(home))
 
 
-class Replica:
-    """The actor: an engine, and nothing else."""
-
-    def __init__(self, recipe: Recipe, home: str) -> None:
-        self.failure: str | None = None
-        try:
-            self.engine = load_engine(recipe, Path(home))
-        except EngineError as error:
-            self.failure = str(error)  # told by `facts`: an actor that raises here only dies
-
-    async def facts(self) -> tuple[str, int] | str:
-        """Name and context window; why there is no engine."""
-        return self.failure or (self.engine.name, self.engine.max_model_len)
-
-    async def complete(self, prompt_ids: list[int], request: dict[str, Any]) -> Completion | str:
-        """As the engine's; the message of its error where it fails."""
-        try:
-            return await self.engine.complete(prompt_ids, **request)
-        except EngineError as error:
-            return str(error)
-
-
-class RemoteEngine:
-    """The engine of a replica, as a task sees it: text to tokens here, completions there."""
-
-    def __init__(self, ray: Any, actor: Any, codec: Any, name: str, max_model_len: int) -> None:
-        self._ray, self._actor = ray, actor
-        self.prompt, self.encode, self.decode = codec.prompt, codec.encode, codec.decode
-        self.name, self.max_model_len = name, max_model_len
-
-    async def complete(
-        self, prompt_ids: Sequence[int], *, stop: Sequence[str], max_tokens: int, sampling: Sampling, seed: int
-    ) -> Completion:
-        """See `schemas.protocols.Engine.complete`."""
-        request = {"stop": list(stop), "max_tokens": max_tokens, "sampling": sampling, "seed": seed}
-        try:
-            made: Completion | str = await self._actor.complete.remote(list(prompt_ids), request)
-        except self._ray.exceptions.RayError as error:
-            raise EngineError(f"{type(error).__name__}: {error}") from None
-        if isinstance(made, str):
-            raise EngineError(made)
-        return made
-
-    async def aclose(self) -> None:
-        """The driver ends the replica."""
-
-
-class Counts:
-    """The actor that adds up what the tasks do."""
-
-    def __init__(self) -> None:
-        self.parts: dict[str, Tally] = {}
-
-    def put(self, task: str, tally: Tally) -> None:
-        """The count of one task so far, in place of what it said before."""
-        self.parts[task] = tally
-
-    def total(self) -> dict[str, float]:
-        """Over all tasks."""
-        names = asdict(Tally())
-        return {name: sum(getattr(tally, name) for tally in self.parts.values()) for name in names}
-
-
 def _roll_out_shard(work: Work, actor: Any, counter: Any) -> dict[str, int]:
     """The task: roll out the plans that are not stored yet; failures by reason."""
     return asyncio.run(_shard(work, actor, counter))
@@ -218,7 +154,7 @@ async def _shard(work: Work, actor: Any, counter: Any) -> dict[str, int]:
     import ray
 
     home, recipe = work.run.store.home, work.run.recipe
-    if not (home / work.token).is_file():
+    if not (home / work.token).is_dir():
         node = os.uname().nodename
         raise HomeError(f"the worker on {node} does not see {home}: put the home where every node finds it.")
     journal = Journal(home / "journal" / work.plans[0].trajectory_id, work.stories)
@@ -268,8 +204,12 @@ def _connected(address: str | None) -> Iterator[Any]:
         own = {} if address else {"include_dashboard": False}  # of a cluster that is there it is not ours to say
         # `local`: without it Ray takes whatever cluster was started last on this machine, a dead one included
         ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise EngineError(f"no Ray cluster at '{address}': {error}\n  state:  nothing was generated.") from None
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+        raise EngineError(
+            f"no Ray cluster answers at '{address}': {error}\n"
+            f"  next:   start one, or give the token of one that asks for it: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...\n"
+            f"  state:  nothing was generated."
+        ) from None
     try:
         yield ray
     finally:
@@ -278,10 +218,10 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _token(home: Path) -> Iterator[str]:
-    """A file by which a worker knows that it sees the home."""
-    name = f".draft-{uuid.uuid4().hex}"
-    (home / name).write_text(str(time.time()))
+    """A folder by which a worker knows that it sees the home. What a killed driver leaves, the next build removes."""
+    folder = Path(tempfile.mkdtemp(dir=home, prefix=".draft-"))
+    folder.chmod(0o755)
     try:
-        yield name
+        yield folder.name
     finally:
-        (home / name).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)

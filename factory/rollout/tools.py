@@ -1,11 +1,12 @@
-"""The interpreter of one trajectory: opened for its first call, closed at its end.
+"""The interpreter of one trajectory: opened while the model writes its first block, closed at the trajectory's end.
 
 Where calls were made by an earlier process, or in an earlier round of hints, they are not made again until a new one
 comes; then a fresh interpreter runs their code, compares what it prints, and marks the results from there on `diverged`
 where it differs.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 
 from factory.rollout.journal import Story
 from factory.rollout.live import Tally
@@ -14,7 +15,7 @@ from schemas.protocols import Block, ExecResult, Session
 from schemas.records import ToolCall
 from schemas.vocabulary import ExecStatus
 
-OpenSession = Callable[[Sequence[Block]], Awaitable[Session]]
+OpenSession = Callable[[Sequence[Block]], Coroutine[object, object, Session]]
 """Opens an interpreter in which these blocks have been run."""
 
 
@@ -23,7 +24,17 @@ class Tools:
 
     def __init__(self, open_session: OpenSession, story: Story, tally: Tally) -> None:
         self._open_session, self._story, self._tally = open_session, story, tally
-        self._session: Session | None = None
+        self._opening: asyncio.Task[Session] | None = None
+
+    def expect(self, earlier: Sequence[ToolCall]) -> asyncio.Task[Session]:
+        """Open the interpreter, if it is not open, without waiting for it: a call comes soon.
+
+        Args:
+            earlier: The calls so far.
+        """
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open_session([block_of(call) for call in earlier]))
+        return self._opening
 
     async def run(self, code: str, earlier: Sequence[ToolCall]) -> ExecResult:
         """Run a block, or recall what it gave.
@@ -39,9 +50,8 @@ class Tools:
         result = self._story.recall_call(key)
         if result is not None:
             return result
-        if self._session is None:
-            self._session = await self._open_session([block_of(call) for call in earlier])
-        result = await self._session.run(code)
+        session = await self.expect(earlier)
+        result = await session.run(code)
         if result.status is ExecStatus.LOST:
             raise SandboxError(f"the sandbox lost an execution: {result.stderr[:200]}")
         self._story.record(key, result)
@@ -50,8 +60,11 @@ class Tools:
 
     async def aclose(self) -> None:
         """End the interpreter."""
-        if self._session is not None:
-            await self._session.aclose()
+        if self._opening is not None:
+            self._opening.cancel()  # without effect where it is open
+            await asyncio.wait([self._opening])
+            if not self._opening.cancelled() and self._opening.exception() is None:
+                await self._opening.result().aclose()
 
 
 def block_of(call: ToolCall) -> Block:

@@ -10,6 +10,7 @@ from factory.rollout.attempt import FAILED
 from factory.rollout.journal import Journal
 from factory.run import Run
 from schemas.errors import StepFailed
+from schemas.recipe import Recipe
 from schemas.records import Trajectory
 from schemas.tables import TRAJECTORIES
 from warehouse.store import Store
@@ -63,16 +64,7 @@ class Writer:
     @property
     def has_failed(self) -> bool:
         """Whether more rollouts failed than the recipe allows."""
-        return sum(self.failures.values()) > self.run.recipe.gate.max_failed_share * self.n_planned
-
-    def check(self) -> None:
-        """Say so if too many failed.
-
-        Raises:
-            StepFailed: with the commonest reasons.
-        """
-        if self.has_failed:
-            raise too_many_failed(self.failures, self.n_planned, self.run.recipe.gate.max_failed_share)
+        return too_many(self.failures, self.n_planned, self.run.recipe)
 
 
 def finished_ids(store: Store) -> set[str]:
@@ -83,12 +75,23 @@ def finished_ids(store: Store) -> set[str]:
     return {row[0] for row in rows}
 
 
-def too_many_failed(failures: Mapping[str, int], n_planned: int, allowed: float) -> StepFailed:
-    """What to say of a step in which too many rollouts failed."""
+def too_many(failures: Mapping[str, int], n_planned: int, recipe: Recipe) -> bool:
+    """Whether these failures, by reason, are more than the recipe allows of so many rollouts."""
+    return sum(failures.values()) > recipe.gate.max_failed_share * n_planned
+
+
+def check_failures(failures: Mapping[str, int], n_planned: int, recipe: Recipe) -> None:
+    """Say so if too many failed.
+
+    Raises:
+        StepFailed: with the commonest reasons.
+    """
+    if not too_many(failures, n_planned, recipe):
+        return
     worst = sorted(failures.items(), key=lambda item: -item[1])[:3]
-    return StepFailed(
-        f"{sum(failures.values()):,} of {n_planned:,} rollouts failed; the recipe allows {allowed:.0%} "
-        f"(gate.max_failed_share).\n  "
+    raise StepFailed(
+        f"{sum(failures.values()):,} of {n_planned:,} rollouts failed; the recipe allows "
+        f"{recipe.gate.max_failed_share:.0%} (gate.max_failed_share).\n  "
         + "\n  ".join(f"{n:,} x {reason}" for reason, n in worst)
         + "\n  next:   mend the cause and give the same command: the failed ones are tried again\n"
         "  state:  all finished rollouts are stored; nothing was promoted."

@@ -7,8 +7,8 @@ r"""The way in: find out what the kernel allows, start the fork servers, hand ou
     assert (await session.run("x * 7")).stdout == "42\n"
     await sandbox.aclose()
 
-A sandbox belongs to the event loop that opened it. At most `n_slots` programs run at any moment, and at most twice as
-many blocks of sessions; further callers wait their turn, and their time does not start before.
+A sandbox belongs to the event loop that opened it. At most `n_slots` programs run at any moment, and at most three
+times as many blocks of sessions; further callers wait their turn, and their time does not start before.
 
 Not covered: flaws of the kernel, side channels (timing, caches), and other processes of the same user that attack the
 sandbox from outside. At level `landlock` also what `view` lists. docs/security.md has the whole list.
@@ -43,9 +43,9 @@ LEAN = (
 )
 """What contest programs import. One that names none of the libraries starts from an interpreter with only these."""
 SESSIONS_PER_SLOT = 64
-TURNS_PER_SLOT = 2
-"""Blocks and starts of sessions under way at the same time. The supervisor hears of the end of one a moment later, and
-the other keeps the processor busy meanwhile; and one that sleeps stops nobody."""
+TURNS_PER_SLOT = 3
+"""Blocks and starts of sessions under way at the same time. The supervisor hears of the end of one a moment late, and the
+others keep the processor busy meanwhile; short ones get past a long one; and one that sleeps stops nobody."""
 
 _NAMES_A_LIBRARY = re.compile(r"\b(?:numpy|sympy|mpmath|scipy|pandas|sklearn|statsmodels|matplotlib|networkx)\b")
 _ISOLATING = (SandboxLevel.NAMESPACES, SandboxLevel.LANDLOCK)
@@ -132,9 +132,7 @@ class Pool:
     async def session(self, limits: Limits | None = None, earlier: Sequence[Block] = ()) -> GuestSession:
         """See `schemas.protocols.Sandbox.session`. Waits while as many are open as the slots can hold."""
         await self._room.acquire()
-        session = GuestSession(
-            self._least_busy, self._turns, limits or self._limits, self._bury, self._forget, earlier
-        )
+        session = GuestSession(self._least_busy, self._turns, limits or self._limits, self._bury, self._forget, earlier)
         self._sessions.add(session)
         try:
             if self._closed:
