@@ -156,8 +156,8 @@ def main() -> int:
     options = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f}", file=sys.stderr)
     missed = False
-    print(f"{'trajectories':>12} {'slots':>6} {'calls':>6} {'bound s':>8} {'sandbox s':>9} {'ours s':>7} {'lockstep s':>10} "
-          f"{'of bound':>9} {'x lockstep':>10} {'grown MB':>9}")  # fmt: skip
+    print(f"{'trajectories':>12} {'slots':>6} {'calls':>6} {'bound s':>8} {'sandbox s':>9} {'ours s':>7} "
+          f"{'lockstep s':>10} {'of bound':>9} {'x lockstep':>10} {'grown MB':>9}")  # fmt: skip
     for size in options.sizes.split(","):
         n, slots = map(int, size.split("/"))
         n_calls = CALLS.get(n, 3 * n)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from factory.engines.local_model import engine_name, find_weights
 from factory.engines.transformers import TransformersEngine
@@ -61,6 +62,32 @@ async def test_going_on_from_a_prefix_gives_the_same_bits_as_starting_over(engin
     await asyncio.gather(*(complete(engine, ask(engine, f"Number {n}?"), max_tokens=5) for n in range(40)))  # evict it
     rest = await complete(engine, [*prompt, *first.token_ids], max_tokens=27)
     assert (*first.token_ids, *rest.token_ids) == whole.token_ids
+
+
+async def test_a_text_that_goes_on_after_others_took_its_slot_is_not_read_again(engine: TransformersEngine) -> None:
+    batcher = engine._batcher
+    read: list[int] = []
+    prefill = batcher._prefill
+
+    def spy(slot: int, begin: int, ids: list[int]) -> torch.Tensor:
+        read.append(len(ids))
+        return prefill(slot, begin, ids)
+
+    batcher._prefill = spy  # type: ignore[method-assign]
+    prompt = ask(engine, "Count: 1, 2, 3,")
+    first = await complete(engine, prompt, stop=("number",), max_tokens=40)
+    assert first.stopped_on == "number"
+    output = engine.encode("\n```output\n42\n```\n")
+    expected = await complete(engine, [*prompt, *first.token_ids, *output], max_tokens=20)
+    assert read == [len(prompt)]  # the output went through decode steps
+
+    again = await complete(engine, prompt, stop=("number",), max_tokens=40)
+    others = [ask(engine, f"Tell me about the number {n}.") for n in range(16)]
+    await asyncio.gather(*(complete(engine, other, max_tokens=5) for other in others))  # as many as there are slots
+    read.clear()
+    went_on = await complete(engine, [*prompt, *again.token_ids, *output], max_tokens=20)
+    assert read == []
+    assert went_on == expected
 
 
 async def test_ids_decode_to_the_text_and_stop_with_it(engine: TransformersEngine) -> None:

@@ -18,7 +18,7 @@ from tests.test_kills import build, write_build
 from warehouse.snapshots import read_manifest
 
 pytestmark = pytest.mark.slow
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+TOKEN = "0123456789abcdef" * 2
 """Who knows it may use the cluster; without it any program of this machine could."""
 
 
@@ -59,9 +59,9 @@ def test_a_ray_worker_that_dies_costs_what_it_had_in_hand(tmp_path: Path) -> Non
 @contextlib.contextmanager
 def ray_node(*options: str, log: Path) -> Iterator[int]:
     """A node of a Ray cluster on this machine, in the foreground; gives its process id and ends it."""
-    command = [Path(sys.executable).with_name("ray"), "start", "--block", "--disable-usage-stats", *options]
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats", *options]
     with log.open("w") as file:
-        process = subprocess.Popen(command, env={**os.environ, **TOKEN}, stdout=file, stderr=file)
+        process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         deadline = time.monotonic() + 90
         while "Ray runtime started" not in log.read_text():
@@ -74,7 +74,7 @@ def ray_node(*options: str, log: Path) -> Iterator[int]:
         process.wait(timeout=60)
 
 
-def test_a_cluster_that_others_started_and_a_wrong_token(tmp_path: Path) -> None:
+def test_a_cluster_that_others_started_and_a_wrong_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, log = write_build(tmp_path)
     done = factory(*build(recipe), "--limit", "60", home=tmp_path / "local")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -87,16 +87,18 @@ def test_a_cluster_that_others_started_and_a_wrong_token(tmp_path: Path) -> None
     address = f"127.0.0.2:{port}"
     options = ["--num-cpus", "2", "--node-ip-address", "127.0.0.2"]
     head = [*options, "--head", "--port", str(port), "--include-dashboard", "false"]
+    arguments = [*build(recipe), "--limit", "60", "--executor", "ray", "--ray-address", address]
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     with ray_node(*head, log=tmp_path / "head.log"):
-        arguments = [*build(recipe), "--limit", "60", "--executor", "ray", "--ray-address", address]
-        env = {**environment(tmp_path / "wrong"), **TOKEN, "RAY_AUTH_TOKEN": "0" * 32}
-        refused = subprocess.run(command(*arguments), env=env, capture_output=True, text=True, timeout=120)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 32)
+        refused = factory(*arguments, home=tmp_path / "wrong")
         assert refused.returncode != 0
         assert "RAY_AUTH_TOKEN" in refused.stderr
         assert "Traceback" not in refused.stderr
 
-        env = {**environment(tmp_path / "ray"), **TOKEN}
-        done = subprocess.run(command(*arguments), env=env, capture_output=True, text=True, timeout=300)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        done = factory(*arguments, home=tmp_path / "ray")
         assert done.returncode == 0, done.stderr[-3000:]
     assert Counter(log.read_text().split()) == calm
     assert hash_of(tmp_path / "ray", "d_start") == hash_of(tmp_path / "local", "d_start")

@@ -1,10 +1,12 @@
 """One trajectory: the scripted engine, the real sandbox."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ from factory.rollout.journal import Story
 from factory.rollout.live import Tally
 from factory.rollout.loop import Budget, Draft, Means, roll_out
 from factory.sandbox.pool import open_sandbox
-from schemas.protocols import Block, Engine, Limits, Sampling, Sandbox, Session
+from schemas.protocols import Block, Completion, Engine, Limits, Sampling, Sandbox, Session
 from schemas.recipe import EngineSettings
 from schemas.records import Segment
 from schemas.vocabulary import ExecStatus, Origin, StopReason
@@ -49,8 +51,8 @@ async def run(model: ScriptedEngine, sandbox: Sandbox, budget: Budget = BUDGET, 
 
 
 def means(model: Engine, sandbox: Sandbox, story: Story | None = None, limits: Limits | None = None) -> Means:
-    def open_session(earlier: Sequence[Block]) -> Awaitable[Session]:
-        return sandbox.session(limits, earlier)
+    async def open_session(earlier: Sequence[Block]) -> Session:
+        return await sandbox.session(limits, earlier)
 
     return Means(model, open_session, story or Story("t_1"), Seat(Gate(1), 0), 60.0, Tally())
 
@@ -196,6 +198,47 @@ async def test_after_its_last_call_the_model_is_told_so(tmp_path: Path, sandbox:
     assert draft.segments[2].origin is Origin.TOOL
     assert draft.segments[2].text.endswith("```output\n1\n```\nNo more code.\n")
     assert draft.stop_reason is StopReason.END
+
+
+async def test_the_interpreter_is_opened_while_the_model_writes(tmp_path: Path, sandbox: Sandbox) -> None:
+    model = engine(tmp_path, (r"print\(\Z", "6 * 7)\n```\n", False), (r"42\n```\n\Z", "It is 42.", True))
+    opened = asyncio.Event()
+    complete = model.complete
+
+    async def open_session(earlier: Sequence[Block]) -> Session:
+        opened.set()
+        return await sandbox.session(earlier=earlier)
+
+    async def slow(*args: Any, **options: Any) -> Completion:
+        async with asyncio.timeout(10):
+            await opened.wait()
+        return await complete(*args, **options)
+
+    model.complete = slow  # type: ignore[method-assign]
+    draft = Draft(model.encode("Q"))
+    draft.add(Origin.HINT, "```python\nprint(", model.encode("```python\nprint("))
+    await roll_out(
+        draft, replace(means(model, sandbox), open_session=open_session), sampling=Sampling(), seed=0, budget=BUDGET
+    )
+    assert text(draft).endswith("42\n```\nIt is 42.")
+
+
+async def test_an_interpreter_that_no_block_needed_is_closed(tmp_path: Path, sandbox: Sandbox) -> None:
+    model = engine(tmp_path, (r"print\(\Z", "6 * 7) and no end", True))
+    sessions: list[Session] = []
+
+    async def open_session(earlier: Sequence[Block]) -> Session:
+        sessions.append(await sandbox.session(earlier=earlier))
+        return sessions[-1]
+
+    draft = Draft(model.encode("Q"))
+    draft.add(Origin.HINT, "```python\nprint(", model.encode("```python\nprint("))
+    await roll_out(
+        draft, replace(means(model, sandbox), open_session=open_session), sampling=Sampling(), seed=0, budget=BUDGET
+    )
+    assert draft.stop_reason is StopReason.END
+    for session in sessions:
+        assert (await session.run("print(1)")).status is ExecStatus.LOST  # closed
 
 
 @given(st.text(max_size=60), st.integers(0, 60))

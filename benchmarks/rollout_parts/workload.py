@@ -26,11 +26,11 @@ BLOCKS = (
     "best = max(range(2000), key=lambda n: (n * N) % 997)\nprint(best)",
     "print(sum(1 for a in range(1, 150) for b in range(a, 150) if (a * a + b * b) % N == 0))",
     "from itertools import product\nprint(sum(sum(p) == N % 24 for p in product(range(1, 7), repeat=4)))",
-    "import numpy as np\nm = np.arange(1, 10).reshape(3, 3) + N % 5 * np.eye(3)\nprint(round(float(np.linalg.det(m)), 6))",
+    "import numpy as np\nm = np.arange(1, 10).reshape(3, 3) + N % 5 * np.eye(3)\nprint(round(np.linalg.det(m), 6))",
     "from sympy import factorint\nprint(factorint(N * 1001 + 7))",
     "from sympy import symbols, expand\nx = symbols('x')\nprint(expand((x + N % 9) ** 4))",
     "from sympy import symbols, diff, log\nx = symbols('x')\nprint(diff(log(x) * x ** (N % 5 + 1), x, 2).subs(x, 2))",
-    "from sympy import symbols, solve, Eq\nx, y = symbols('x y')\nprint(solve([Eq(3 * x + y, N), Eq(x - y, 7)], [x, y]))",
+    "from sympy import symbols, solve, Eq\nx, y = symbols('x y')\nprint(solve([Eq(3 * x + y, N), Eq(x, y + 7)]))",
     "from sympy import symbols, solve, Eq\nx = symbols('x')\nprint(solve(Eq(x**2 - (N % 40 + 3) * x + N % 17, 0), x))",
 )
 """Processor time in the sandbox: median 0.8 ms, nine in ten below 10, mean 3.2. The 2,494 blocks of 1,167 right answers

@@ -2,6 +2,11 @@
 
 A request takes a free slot, inherits the longest token prefix that any slot holds, runs the rest of its prompt through
 the model (prefill), and then takes part in every decode step until it ends. See `slots` for why rows are laid out so.
+
+A text that stopped at a stop string will go on, after a tool has run: where its slot is wanted meanwhile, its keys are
+moved to one of a few parked slots, which take part in no step. When it goes on with a few tokens, such as the tool's
+output, they are fed through the decode steps, one each, because a prefill would hold up all others for as long as a
+step. Whether that is done must not depend on the others: steps and prefills differ in the last bits.
 """
 
 import math
@@ -17,6 +22,10 @@ from schemas.protocols import Completion, Sampling
 PREFILL_CHUNK = 512
 """Tokens of a prompt per forward pass, so that memory stays bounded."""
 
+MOST_FED = 16
+"""New tokens of a continued text that go through decode steps; more are prefilled."""
+PARKED_SHARE = 4
+"""One parked slot for so many others."""
 
 NUCLEUS_GUESS = 64
 """Tokens that are looked at first for the nucleus."""
@@ -40,6 +49,11 @@ class Request:
     def n_tokens(self) -> int:
         """Prompt and completion."""
         return len(self.prompt_ids) + len(self.new_ids)
+
+    def token(self, place: int) -> int:
+        """The token at a place of prompt and completion."""
+        n = len(self.prompt_ids)
+        return self.prompt_ids[place] if place < n else self.new_ids[place - n]
 
 
 def pick(logits: torch.Tensor, request: Request) -> tuple[int, float]:
@@ -81,10 +95,12 @@ class Batcher:
         self.model, self.decode, self.eos_ids, self.max_model_len = model, decode, eos_ids, max_model_len
         self.device = model.device
         self.n_slots = round_up(n_slots, ROW_MULTIPLE)
+        self.n_all = self.n_slots + self.n_slots // PARKED_SHARE  # parked ones come last
         self.scratch = round_up(max_model_len, COLUMN_MULTIPLE) + ROW_MULTIPLE  # idle rows write here
-        self.cache = SlotCache(model.config.get_text_config().num_hidden_layers, self.n_slots, self.scratch + 1)
-        self.held: list[list[int]] = [[] for _ in range(self.n_slots)]  # tokens whose keys a slot holds
-        self.last_used = [0] * self.n_slots
+        self.cache = SlotCache(model.config.get_text_config().num_hidden_layers, self.n_all, self.scratch + 1)
+        self.held: list[list[int]] = [[] for _ in range(self.n_all)]  # tokens whose keys a slot holds
+        self.will_go_on = [False] * self.n_all
+        self.last_used = [0] * self.n_all
         self.clock = 0
         self.running: dict[int, Request] = {}
 
@@ -92,8 +108,8 @@ class Batcher:
         """Whether a slot is free."""
         return len(self.running) < self.n_slots
 
-    def _choose_slot(self, ids: list[int]) -> tuple[int, int]:
-        """Free slot for a prompt, and how many of its tokens the slot then holds already."""
+    def _choose_slot(self, ids: list[int]) -> tuple[int, int, bool]:
+        """Free slot for a prompt, how many of its tokens the slot then holds, and whether it continues a text."""
 
         def shared(slot: int) -> int:
             n = 0
@@ -103,23 +119,43 @@ class Batcher:
                 n += 1
             return n
 
-        lengths = [shared(slot) for slot in range(self.n_slots)]
-        donor = max(range(self.n_slots), key=lambda slot: (lengths[slot], slot not in self.running))
-        if donor not in self.running and lengths[donor] == len(self.held[donor]):
-            return donor, lengths[donor]  # continues what this slot was writing
+        lengths = [shared(slot) for slot in range(self.n_all)]
+        donor = max(range(self.n_all), key=lambda slot: (lengths[slot], slot not in self.running))
+        is_whole = donor not in self.running and lengths[donor] == len(self.held[donor])
+        goes_on = is_whole and self.will_go_on[donor]
+        if is_whole and donor < self.n_slots:
+            return donor, lengths[donor], goes_on
         free = [slot for slot in range(self.n_slots) if slot not in self.running]
-        slot = min(free, key=lambda s: (len(self.held[s]) > 0, self.last_used[s], s))
+        slot = min(free, key=lambda s: (self.will_go_on[s], len(self.held[s]) > 0, self.last_used[s], s))
+        if self.will_go_on[slot]:
+            self._park(slot, donor)
         if slot != donor and lengths[donor] > 0:
             self.cache.copy_prefix(donor, slot, lengths[donor])
-        return slot, lengths[donor]
+        if is_whole:
+            self.will_go_on[donor] = False  # it has
+        return slot, lengths[donor], goes_on
+
+    def _park(self, slot: int, donor: int) -> None:
+        """Move a slot's keys to the parked slot that was used longest ago, but not over those of `donor`."""
+        parked = [s for s in range(self.n_slots, self.n_all) if s != donor]
+        if not parked:
+            return
+        place = min(parked, key=lambda s: (self.will_go_on[s], self.last_used[s]))
+        self.cache.copy_prefix(slot, place, len(self.held[slot]))
+        self.held[place], self.last_used[place] = list(self.held[slot]), self.last_used[slot]
+        self.will_go_on[place] = True
 
     @torch.inference_mode()
     def start(self, request: Request) -> Completion | None:
         """Prefill a request and choose its first token; returns its completion if that already ends it."""
         ids = request.prompt_ids
-        slot, n_held = self._choose_slot(ids)
+        slot, n_held, goes_on = self._choose_slot(ids)
         request.slot = slot
         self.running[slot] = request
+        self.will_go_on[slot] = False
+        self.held[slot] = ids[:n_held]
+        if goes_on and len(ids) - n_held <= MOST_FED:
+            return None
         hidden = None
         for begin in range(n_held, len(ids), PREFILL_CHUNK):
             hidden = self._prefill(slot, begin, ids[begin : begin + PREFILL_CHUNK])
@@ -163,8 +199,9 @@ class Batcher:
         columns = torch.full((n_rows,), self.scratch)
         last_seen = torch.zeros(n_rows, dtype=torch.long)
         for slot, request in self.running.items():
-            tokens[slot, 0] = request.new_ids[-1]
-            columns[slot] = last_seen[slot] = request.n_tokens - 1
+            place = len(self.held[slot])
+            tokens[slot, 0] = request.token(place)
+            columns[slot] = last_seen[slot] = place
         view = self.cache.view
         view.first, view.last, view.start = 0, n_rows, None
         view.n_columns = round_up(int(last_seen.max()) + 1, COLUMN_MULTIPLE)
@@ -173,7 +210,9 @@ class Batcher:
         logits = self.model.lm_head(hidden[:, 0]).float().cpu()
         ended = []
         for slot, request in list(self.running.items()):
-            self.held[slot].append(request.new_ids[-1])
+            self.held[slot].append(request.token(len(self.held[slot])))
+            if len(self.held[slot]) < request.n_tokens:
+                continue  # more of its prompt is to come
             completion = self._accept(request, logits[slot])
             if completion is not None:
                 ended.append((request, completion))
@@ -194,6 +233,7 @@ class Batcher:
         if not (finished or stopped_on or full):
             return None
         self.release(request)
+        self.will_go_on[request.slot] = stopped_on is not None
         ids = tuple(request.new_ids)
         return Completion(self.decode(ids), ids, stopped_on, finished, request.logprob_sum)
 

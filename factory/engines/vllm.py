@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from factory.engines import guard
-from factory.engines.local_model import Weights
 from factory.engines.endings import find_ending
+from factory.engines.local_model import Weights
 from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, generation_config, load_tokenizer
 from schemas.errors import EngineError
 from schemas.protocols import Completion, Sampling

@@ -44,8 +44,8 @@ LEAN = (
 """What contest programs import. One that names none of the libraries starts from an interpreter with only these."""
 SESSIONS_PER_SLOT = 64
 TURNS_PER_SLOT = 3
-"""Blocks and starts of sessions under way at the same time. The supervisor hears of the end of one a moment late, and the
-others keep the processor busy meanwhile; short ones get past a long one; and one that sleeps stops nobody."""
+"""Blocks and starts of sessions under way at the same time. The supervisor hears of the end of one a moment late, and
+the others keep the processor busy meanwhile; short ones get past a long one; one that sleeps stops nobody."""
 
 _NAMES_A_LIBRARY = re.compile(r"\b(?:numpy|sympy|mpmath|scipy|pandas|sklearn|statsmodels|matplotlib|networkx)\b")
 _ISOLATING = (SandboxLevel.NAMESPACES, SandboxLevel.LANDLOCK)

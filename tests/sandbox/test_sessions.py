@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
-from factory.sandbox.pool import Pool
+from factory.sandbox.pool import TURNS_PER_SLOT, Pool
 from factory.sandbox.reproduce import reproduce
+from factory.sandbox.slot import Slot
+from factory.sandbox.worker import Worker
 from schemas.protocols import Limits
 from schemas.vocabulary import ExecStatus, SandboxLevel
 from tests.sandbox.tools import SLACK_MS
@@ -132,3 +134,37 @@ async def test_running_again_finds_what_is_not_deterministic(sandbox: Pool) -> N
     assert [one.block for one in await reproduce(sandbox, restless)] == [1, 3]
     recorded = [await sandbox.run("print(1)")]
     assert [one.block for one in await reproduce(sandbox, ["print(2)"], recorded)] == [0]
+
+
+async def test_interpreters_asked_for_at_once_start_a_few_at_a_time(
+    sandbox: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands in a fork server's line would wait longer than a server may be silent, and all of it would be lost."""
+    under_way, most = 0, 0
+    start = Worker.start
+
+    async def counting(slot: Slot, limits: Limits) -> Worker:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await start(slot, limits)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(Worker, "start", counting)
+    sessions = await asyncio.gather(*(sandbox.session() for _ in range(40)))
+    await asyncio.gather(*(session.aclose() for session in sessions))
+    assert 1 < most <= 2 * TURNS_PER_SLOT
+
+
+async def test_sleeping_blocks_hold_up_nobody(sandbox: Pool) -> None:
+    sleepers = [await sandbox.session() for _ in range(2 * TURNS_PER_SLOT - 1)]
+    other = await sandbox.session()
+    sleeping = [asyncio.create_task(session.run("import time\ntime.sleep(3)")) for session in sleepers]
+    await asyncio.sleep(0.1)
+    assert (await other.run("print(6 * 7)")).stdout == "42\n"
+    assert not any(task.done() for task in sleeping)
+    await asyncio.gather(*sleeping)
+    for session in (*sleepers, other):
+        await session.aclose()
