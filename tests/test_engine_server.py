@@ -217,15 +217,17 @@ async def test_requests_spread_over_servers_and_a_prompt_comes_back_to_its_serve
     gate = threading.Event()
 
     def answer(body: dict[str, Any], _: int) -> tuple[int, Any]:
-        gate.wait(10)
+        gate.wait(60)
         return 200, vllm_reply("four", engine.encode("four"), reason="length")
 
     both = [fakes(answer), fakes(answer)]
     engine = ServerEngine(weights, settings(*(fake.url for fake in both)))
     asked = [asyncio.create_task(ask(engine, prompt=f"{i} + {i}")) for i in range(40)]
-    await asyncio.sleep(0.5)
-    assert all(15 <= len(fake.requests) <= 25 for fake in both)
+    async with asyncio.timeout(30):
+        while sum(len(fake.requests) for fake in both) < 40:
+            await asyncio.sleep(0.01)
     gate.set()
+    assert all(15 <= len(fake.requests) <= 25 for fake in both)
     await asyncio.gather(*asked)
     before = [len(fake.requests) for fake in both]
     for _ in range(5):
