@@ -3,10 +3,11 @@
     python benchmarks/tool_loop.py [--engine transformers] [--problems 96] [--rounds 3] [--check]
 
 The loop rolls out one hint branch per problem with the real engine, the real sandbox, journal and shards: the model
-writes code, it runs, its output goes back, the model goes on. The batch is the same engine asked for as many tokens on
-prompts of the same lengths, of other problems, all at once and without stop strings. Each of its prompts repeats a
-number of its own, and the model goes on with that for as long as it is asked to. Both take turns; every round has new problems, so that neither finds
-the other's prompts in a cache. The bar: at least 0.9 of the batch.
+writes code, it runs, its output goes back, the model goes on. The batch is one request per trajectory to the same
+engine, all at once and without stop strings, with as many tokens to read (prompt, hint and tool outputs) and as many to
+write. Each of its prompts repeats a number of its own, and the model goes on with that for as long as it is asked to.
+Both take turns; every round has new problems, so that neither finds the other's prompts in a cache. The bar: at least
+0.9 of the batch.
 """
 
 import argparse
@@ -57,24 +58,25 @@ def open_problems(home: Path, kind: str, seed: int, n: int) -> Run:
 
 
 async def tool_loop(run: Run, bench: Workbench) -> tuple[float, list[tuple[int, int]]]:
-    """Tokens per second, and per trajectory the tokens of its prompt and those that the model wrote."""
+    """Tokens per second, and per trajectory the tokens that the model read and wrote."""
     planned = plans(run)
     started = time.monotonic()
     await generate(run, bench, planned, len(planned), Advance(Meter("loop", len(planned), "trajectories")))
     seconds = time.monotonic() - started
     with run.store.connect() as con:
         rows = con.execute(
-            "select prompt, n_tokens_hint, n_tokens_model, len(tool_calls) from raw.trajectories order by trajectory_id"
+            "select prompt, n_tokens_hint + n_tokens_tool, n_tokens_model, len(tool_calls) from raw.trajectories "
+            "order by trajectory_id"
         ).fetchall()
     engine = await bench.engine()
     assert sum(row[3] for row in rows) >= len(rows) // 2, "hardly any trajectory ran code"
-    lengths = [(len(engine.encode(prompt, special=True)) + n_hint, n_model) for prompt, n_hint, n_model, _ in rows]
+    lengths = [(len(engine.encode(prompt, special=True)) + n_added, n_model) for prompt, n_added, n_model, _ in rows]
     return sum(n for _, n in lengths) / seconds, lengths
 
 
 async def batch(run: Run, engine: Engine, lengths: list[tuple[int, int]]) -> float:
     """Tokens per second of one long batch."""
-    asked = []
+    asked: list[tuple[list[int], int, Planned]] = []
     for plan, (n_prompt, n_model) in zip(plans(run), lengths, strict=False):
         beginning, _, _ = engine.prompt(plan.messages).rpartition(plan.messages[-1]["content"])
         ids = engine.encode(beginning + f" {len(asked) + 1}" * n_prompt, special=True)[:n_prompt]

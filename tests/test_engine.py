@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from factory.engines.local_model import engine_name, find_weights
+from factory.engines.request import Request
+from factory.engines.slots import Chunk
 from factory.engines.transformers import TransformersEngine
 from schemas.errors import EngineError
 from schemas.protocols import Completion, Sampling
@@ -67,26 +68,27 @@ async def test_going_on_from_a_prefix_gives_the_same_bits_as_starting_over(engin
 async def test_a_text_that_goes_on_after_others_took_its_slot_is_not_read_again(engine: TransformersEngine) -> None:
     batcher = engine._batcher
     read: list[int] = []
-    prefill = batcher._prefill
+    next_chunk = batcher._next_chunk
 
-    def spy(slot: int, begin: int, ids: list[int]) -> torch.Tensor:
-        read.append(len(ids))
-        return prefill(slot, begin, ids)
+    def spy(request: Request) -> Chunk:
+        chunk = next_chunk(request)
+        read.append(len(chunk.ids))
+        return chunk
 
-    batcher._prefill = spy  # type: ignore[method-assign]
+    batcher._next_chunk = spy  # type: ignore[method-assign]
     prompt = ask(engine, "Count: 1, 2, 3,")
     first = await complete(engine, prompt, stop=("number",), max_tokens=40)
     assert first.stopped_on == "number"
     output = engine.encode("\n```output\n42\n```\n")
     expected = await complete(engine, [*prompt, *first.token_ids, *output], max_tokens=20)
-    assert read == [len(prompt)]  # the output went through decode steps
+    assert read == [len(prompt), 1 + len(output)]  # the last token before it was only drawn
 
     again = await complete(engine, prompt, stop=("number",), max_tokens=40)
     others = [ask(engine, f"Tell me about the number {n}.") for n in range(16)]
     await asyncio.gather(*(complete(engine, other, max_tokens=5) for other in others))  # as many as there are slots
     read.clear()
     went_on = await complete(engine, [*prompt, *again.token_ids, *output], max_tokens=20)
-    assert read == []
+    assert read == [1 + len(output)]
     assert went_on == expected
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from factory.engines.batcher import NUCLEUS_GUESS, Request, nucleus, pick
+from factory.engines.request import NUCLEUS_GUESS, Request, nucleus, pick
 from schemas.protocols import Sampling
 
 

@@ -1,89 +1,30 @@
-"""Slots, prefill and decode steps of one model: the synchronous half of the `transformers` engine.
+"""Which requests share a forward pass: the synchronous half of the `transformers` engine.
 
-A request takes a free slot, inherits the longest token prefix that any slot holds, runs the rest of its prompt through
-the model (prefill), and then takes part in every decode step until it ends. See `slots` for why rows are laid out so.
+Every pass takes the next token of every text under way, and pieces of the prompts of those that are new: a model small
+enough for a laptop spends more time on fetching its weights than on a dozen more tokens, so a prompt that is read with
+the others costs half of one that is read alone. A request takes a free slot and inherits the longest prefix that any
+slot holds. See `slots` for how its text comes to depend on nothing of this.
 
 A text that stopped at a stop string will go on, after a tool has run: where its slot is wanted meanwhile, its keys are
-moved to one of a few parked slots, which take part in no step. When it goes on with a few tokens, such as the tool's
-output, they are fed through the decode steps, one each, because a prefill would hold up all others for as long as a
-step. Whether that is done must not depend on the others: steps and prefills differ in the last bits.
+moved to one of a few parked slots, which take part in no pass.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from factory.engines.slots import COLUMN_MULTIPLE, ROW_MULTIPLE, SlotCache, round_up
-from schemas.protocols import Completion, Sampling
+from factory.engines.request import Request, pick
+from factory.engines.slots import COLUMN_MULTIPLE, ROW_MULTIPLE, Chunk, Pass, SlotCache, round_up
+from schemas.protocols import Completion
 
-PREFILL_CHUNK = 512
-"""Tokens of a prompt per forward pass, so that memory stays bounded."""
-
-MOST_FED = 16
-"""New tokens of a continued text that go through decode steps; more are prefilled."""
+CHUNK_TOKENS = 512
+"""Of one prompt per pass. A prompt is always cut at the same places, since the last bits depend on them."""
+PASS_TOKENS = 512
+"""Of all prompts per pass, so that memory stays bounded; the last one may exceed it."""
 PARKED_SHARE = 4
 """One parked slot for so many others."""
-
-NUCLEUS_GUESS = 64
-"""Tokens that are looked at first for the nucleus."""
-
-
-@dataclass
-class Request:
-    """One running completion."""
-
-    prompt_ids: list[int]
-    stop: tuple[str, ...]
-    max_tokens: int
-    sampling: Sampling
-    seed: int
-    slot: int = -1
-    new_ids: list[int] = field(default_factory=list)
-    logprob_sum: float = 0.0
-    generator: torch.Generator | None = None
-
-    @property
-    def n_tokens(self) -> int:
-        """Prompt and completion."""
-        return len(self.prompt_ids) + len(self.new_ids)
-
-    def token(self, place: int) -> int:
-        """The token at a place of prompt and completion."""
-        n = len(self.prompt_ids)
-        return self.prompt_ids[place] if place < n else self.new_ids[place - n]
-
-
-def pick(logits: torch.Tensor, request: Request) -> tuple[int, float]:
-    """Choose the next token from float32 logits of shape (vocabulary,); returns it and its log-probability."""
-    logprobs = logits.log_softmax(-1)
-    if request.sampling.temperature == 0:
-        token = int(logits.argmax())
-    else:
-        if request.generator is None:
-            request.generator = torch.Generator().manual_seed(request.seed)
-        probs, tokens = nucleus((logits / request.sampling.temperature).softmax(-1), request.sampling.top_p)
-        steps = probs.cumsum(-1)
-        drawn = torch.rand((), generator=request.generator) * steps[-1]
-        token = int(tokens[min(int(torch.searchsorted(steps, drawn, right=True)), len(tokens) - 1)])
-    return token, float(logprobs[token])
-
-
-def nucleus(probs: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The most likely tokens that together hold `top_p`, and their probabilities, not scaled to 1.
-
-    Sorting a whole vocabulary for every token took a quarter of the time of sampled runs, and a few dozen tokens nearly
-    always suffice.
-    """
-    for n in (NUCLEUS_GUESS, len(probs)):
-        top, tokens = probs.topk(min(n, len(probs)))
-        before = top.cumsum(-1) - top
-        if n == len(probs) or float(before[-1]) >= top_p:
-            break
-    kept = int((before < top_p).sum())
-    return top[:kept], tokens[:kept]
 
 
 class Batcher:
@@ -93,7 +34,6 @@ class Batcher:
         self, model: Any, decode: Callable[[Sequence[int]], str], eos_ids: set[int], n_slots: int, max_model_len: int
     ) -> None:
         self.model, self.decode, self.eos_ids, self.max_model_len = model, decode, eos_ids, max_model_len
-        self.device = model.device
         self.n_slots = round_up(n_slots, ROW_MULTIPLE)
         self.n_all = self.n_slots + self.n_slots // PARKED_SHARE  # parked ones come last
         self.scratch = round_up(max_model_len, COLUMN_MULTIPLE) + ROW_MULTIPLE  # idle rows write here
@@ -102,38 +42,113 @@ class Batcher:
         self.will_go_on = [False] * self.n_all
         self.last_used = [0] * self.n_all
         self.clock = 0
-        self.running: dict[int, Request] = {}
+        self.waiting: list[Request] = []
+        self.running: dict[int, Request] = {}  # by slot
 
     def has_room(self) -> bool:
-        """Whether a slot is free."""
-        return len(self.running) < self.n_slots
+        """Whether another request could have a slot."""
+        return len(self.running) + len(self.waiting) < self.n_slots
 
-    def _choose_slot(self, ids: list[int]) -> tuple[int, int, bool]:
-        """Free slot for a prompt, how many of its tokens the slot then holds, and whether it continues a text."""
+    def add(self, request: Request) -> None:
+        """Take a request; it starts with one of the next passes."""
+        self.waiting.append(request)
 
-        def shared(slot: int) -> int:
-            n = 0
-            for a, b in zip(self.held[slot], ids[:-1], strict=False):  # the last token's logits are needed
-                if a != b:
-                    break
-                n += 1
-            return n
+    @torch.inference_mode()
+    def step(self) -> list[tuple[Request, Completion | Exception]]:
+        """One pass; returns the requests that ended, or whose logits are not numbers."""
+        chunks = self._next_chunks()
+        decoding = {s: r for s, r in self.running.items() if len(self.held[s]) >= len(r.prompt_ids)}
+        n_rows = round_up(max(decoding) + 1, ROW_MULTIPLE) if decoding else 0
+        tokens, columns, positions = [0] * n_rows, [self.scratch] * n_rows, [0] * n_rows
+        for slot, request in decoding.items():
+            tokens[slot] = request.new_ids[-1]
+            columns[slot] = positions[slot] = len(self.held[slot])
+        lasts = []  # where in the pass the chunks end
+        for chunk in chunks:
+            lasts.append(len(tokens) + len(chunk.ids) - 1)
+            tokens += chunk.ids + [0] * (chunk.length - len(chunk.ids))
+            positions += range(chunk.begin, chunk.end)
+        now = Pass(columns, positions[:n_rows], chunks, self.model.dtype, self.model.device)
+        logits = self._forward(tokens, positions, now, lasts)
+        ended: list[tuple[Request, Completion | Exception]] = []
+        for slot, request in decoding.items():
+            self.held[slot].append(tokens[slot])
+            ended += self._accept(request, logits[slot])
+        for chunk, after in zip(chunks, logits[n_rows:], strict=False):
+            request = self.running[chunk.slot]
+            self.held[chunk.slot] += chunk.ids
+            if len(self.held[chunk.slot]) == len(request.prompt_ids):
+                ended += self._accept(request, after)
+        return ended
 
-        lengths = [shared(slot) for slot in range(self.n_all)]
+    def _forward(self, tokens: list[int], positions: list[int], now: Pass, lasts: list[int]) -> torch.Tensor:
+        """Logits, float32, of the rows and of the tokens `lasts`, then some of no use."""
+        self.cache.expect(now)
+        device = self.model.device
+        out = self.model.base_model(
+            input_ids=torch.tensor([tokens], device=device),
+            position_ids=torch.tensor([positions], device=device),
+            attention_mask=torch.zeros(1, 1, 1, 1, device=device),  # none is to be made: the pass has its own
+            past_key_values=self.cache,
+            use_cache=True,
+            slot_pass=now,
+        )
+        wanted = [*range(now.n_rows), *lasts]
+        wanted += [0] * (round_up(len(wanted), ROW_MULTIPLE) - len(wanted))
+        logits: torch.Tensor = self.model.lm_head(out.last_hidden_state[0, wanted])
+        return logits.float().cpu()
+
+    def _next_chunks(self) -> list[Chunk]:
+        """Pieces of prompts for the next pass, first of those under way, then of waiting ones, which get a slot."""
+        chunks: list[Chunk] = []
+
+        def is_full() -> bool:
+            return sum(chunk.length for chunk in chunks) >= PASS_TOKENS
+
+        for slot, request in self.running.items():
+            if len(self.held[slot]) < len(request.prompt_ids) and not is_full():
+                chunks.append(self._next_chunk(request))
+        for request in list(self.waiting):
+            if is_full():
+                break
+            beside = [self.running[chunk.slot] for chunk in chunks]
+            if not self._gains_by_waiting(request, beside):
+                self.waiting.remove(request)
+                self._take_slot(request)
+                chunks.append(self._next_chunk(request))
+        return chunks
+
+    def _next_chunk(self, request: Request) -> Chunk:
+        begin = len(self.held[request.slot])
+        return Chunk(request.slot, begin, request.prompt_ids[begin : begin + CHUNK_TOKENS])
+
+    def _gains_by_waiting(self, request: Request, beside: list[Request]) -> bool:
+        """Whether one of those read in the next pass shares more with it than any slot holds yet."""
+        ids = request.prompt_ids[:-1]
+        soon = max((n_shared(ids, other.prompt_ids) for other in beside), default=0)
+        return soon >= ROW_MULTIPLE and soon > max(n_shared(ids, held) for held in self.held)
+
+    def _take_slot(self, request: Request) -> None:
+        """Give a request a free slot with the longest beginning of its prompt that any slot holds."""
+        ids = request.prompt_ids[:-1]  # the last token's logits are needed
+        lengths = [n_shared(ids, held) for held in self.held]
         donor = max(range(self.n_all), key=lambda slot: (lengths[slot], slot not in self.running))
         is_whole = donor not in self.running and lengths[donor] == len(self.held[donor])
-        goes_on = is_whole and self.will_go_on[donor]
         if is_whole and donor < self.n_slots:
-            return donor, lengths[donor], goes_on
-        free = [slot for slot in range(self.n_slots) if slot not in self.running]
-        slot = min(free, key=lambda s: (self.will_go_on[s], len(self.held[s]) > 0, self.last_used[s], s))
-        if self.will_go_on[slot]:
-            self._park(slot, donor)
-        if slot != donor and lengths[donor] > 0:
-            self.cache.copy_prefix(donor, slot, lengths[donor])
-        if is_whole:
-            self.will_go_on[donor] = False  # it has
-        return slot, lengths[donor], goes_on
+            slot = donor
+        else:
+            free = [slot for slot in range(self.n_slots) if slot not in self.running]
+            slot = min(free, key=lambda s: (self.will_go_on[s], len(self.held[s]) > 0, self.last_used[s], s))
+            if self.will_go_on[slot]:
+                self._park(slot, donor)
+            if slot != donor and lengths[donor] > 0:
+                self.cache.copy_prefix(donor, slot, lengths[donor])
+            if is_whole:
+                self.will_go_on[donor] = False  # it has
+        self.will_go_on[slot] = False
+        self.held[slot] = ids[: lengths[donor]]
+        request.slot = slot
+        self.running[slot] = request
 
     def _park(self, slot: int, donor: int) -> None:
         """Move a slot's keys to the parked slot that was used longest ago, but not over those of `donor`."""
@@ -145,84 +160,12 @@ class Batcher:
         self.held[place], self.last_used[place] = list(self.held[slot]), self.last_used[slot]
         self.will_go_on[place] = True
 
-    @torch.inference_mode()
-    def start(self, request: Request) -> Completion | None:
-        """Prefill a request and choose its first token; returns its completion if that already ends it."""
-        ids = request.prompt_ids
-        slot, n_held, goes_on = self._choose_slot(ids)
-        request.slot = slot
-        self.running[slot] = request
-        self.will_go_on[slot] = False
-        self.held[slot] = ids[:n_held]
-        if goes_on and len(ids) - n_held <= MOST_FED:
-            return None
-        hidden = None
-        for begin in range(n_held, len(ids), PREFILL_CHUNK):
-            hidden = self._prefill(slot, begin, ids[begin : begin + PREFILL_CHUNK])
-        assert hidden is not None
-        self.held[slot] = list(ids)
-        logits = self.model.lm_head(hidden.expand(ROW_MULTIPLE, -1))[0].float().cpu()
-        return self._accept(request, logits)
-
-    def _prefill(self, slot: int, begin: int, ids: list[int]) -> torch.Tensor:
-        """Hidden state of the last of `ids`, which stand at columns `begin`... of `slot`."""
-        length = round_up(len(ids), ROW_MULTIPLE)
-        n_columns = round_up(begin + length, COLUMN_MULTIPLE)
-        view = self.cache.view
-        view.first, view.last, view.start, view.n_columns = slot, slot + 1, begin, n_columns
-        tokens = torch.zeros(1, length, dtype=torch.long)
-        tokens[0, : len(ids)] = torch.tensor(ids)
-        positions = torch.arange(begin, begin + length)[None]
-        hidden = self._forward(tokens, positions, positions.T[None, None])
-        return hidden[0, len(ids) - 1 : len(ids)]
-
-    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, last_seen: torch.Tensor) -> torch.Tensor:
-        """Run the model's body. `last_seen` broadcasts to (rows, 1, tokens, 1): the last column each token may read."""
-        floor = torch.finfo(self.model.dtype).min
-        visible = torch.arange(self.cache.view.n_columns) <= last_seen
-        mask = torch.where(visible, 0.0, floor).to(self.device, self.model.dtype)
-        out = self.model.base_model(
-            input_ids=tokens.to(self.device),
-            position_ids=positions.to(self.device),
-            attention_mask=mask,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        hidden: torch.Tensor = out.last_hidden_state
-        return hidden
-
-    @torch.inference_mode()
-    def step(self) -> list[tuple[Request, Completion]]:
-        """One token for every running request; returns those that ended."""
-        n_rows = round_up(max(self.running) + 1, ROW_MULTIPLE)
-        tokens = torch.zeros(n_rows, 1, dtype=torch.long)
-        columns = torch.full((n_rows,), self.scratch)
-        last_seen = torch.zeros(n_rows, dtype=torch.long)
-        for slot, request in self.running.items():
-            place = len(self.held[slot])
-            tokens[slot, 0] = request.token(place)
-            columns[slot] = last_seen[slot] = place
-        view = self.cache.view
-        view.first, view.last, view.start = 0, n_rows, None
-        view.n_columns = round_up(int(last_seen.max()) + 1, COLUMN_MULTIPLE)
-        view.rows, view.columns = torch.arange(n_rows), columns
-        hidden = self._forward(tokens, last_seen[:, None], last_seen[:, None, None, None])
-        logits = self.model.lm_head(hidden[:, 0]).float().cpu()
-        ended = []
-        for slot, request in list(self.running.items()):
-            self.held[slot].append(request.token(len(self.held[slot])))
-            if len(self.held[slot]) < request.n_tokens:
-                continue  # more of its prompt is to come
-            completion = self._accept(request, logits[slot])
-            if completion is not None:
-                ended.append((request, completion))
-        return ended
-
-    def _accept(self, request: Request, logits: torch.Tensor) -> Completion | None:
+    def _accept(self, request: Request, logits: torch.Tensor) -> list[tuple[Request, Completion | Exception]]:
         """Take the next token; the completion, if it ends there."""
         token, logprob = pick(logits, request)
         if math.isnan(logprob):
-            raise FloatingPointError("the model's logits are not numbers")
+            self.release(request)
+            return [(request, FloatingPointError("the model's logits are not numbers"))]
         request.logprob_sum += logprob
         finished = token in self.eos_ids
         stopped_on = None
@@ -231,11 +174,11 @@ class Batcher:
             stopped_on = self._stop_string(request)
         full = len(request.new_ids) >= request.max_tokens or request.n_tokens >= self.max_model_len
         if not (finished or stopped_on or full):
-            return None
+            return []
         self.release(request)
         self.will_go_on[request.slot] = stopped_on is not None
         ids = tuple(request.new_ids)
-        return Completion(self.decode(ids), ids, stopped_on, finished, request.logprob_sum)
+        return [(request, Completion(self.decode(ids), ids, stopped_on, finished, request.logprob_sum))]
 
     def _stop_string(self, request: Request) -> str | None:
         """The stop string that the newest token completed."""
@@ -247,6 +190,17 @@ class Batcher:
 
     def release(self, request: Request) -> None:
         """Free a request's slot; its keys stay for whoever continues the text."""
-        self.clock += 1
-        self.last_used[request.slot] = self.clock
-        self.running.pop(request.slot, None)
+        if request in self.waiting:
+            self.waiting.remove(request)
+        elif self.running.get(request.slot) is request:
+            self.clock += 1
+            self.last_used[request.slot] = self.clock
+            del self.running[request.slot]
+
+
+def n_shared(a: list[int], b: list[int]) -> int:
+    """How many first tokens two texts have in common."""
+    n = min(len(a), len(b))
+    if a[:n] == b[:n]:  # fast, and common
+        return n
+    return next(place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from factory.engines.batcher import Batcher, Request
+from factory.engines.batcher import Batcher
 from factory.engines.local_model import Weights, quiet
+from factory.engines.request import Request
 from factory.engines.slots import ATTENTION_NAME
 from factory.engines.tokenizer import Tokenized, cannot_load, end_ids, load_tokenizer
 from schemas.errors import EngineError
@@ -63,7 +64,7 @@ class TransformersEngine(Tokenized):
 
     def _serve(self) -> None:
         """Drive the batcher until told to stop."""
-        futures: dict[int, Future[Completion]] = {}  # by slot
+        futures: dict[Request, Future[Completion]] = {}
         while True:
             while self._batcher.has_room():
                 try:
@@ -74,46 +75,30 @@ class TransformersEngine(Tokenized):
                     for future in futures.values():
                         future.cancel()
                     return
-                self._start(*job, futures)
-            if futures:
-                self._step(futures)
+                request, future = job
+                if not future.cancelled():
+                    futures[request] = future
+                    self._batcher.add(request)
+            self._step(futures)
 
-    def _start(self, request: Request, future: "Future[Completion]", futures: dict[int, "Future[Completion]"]) -> None:
-        if future.cancelled():
-            return
-        try:
-            completion = self._batcher.start(request)
-        except Exception as error:  # one request's failure is its own
-            self._batcher.release(request)
-            future.set_exception(EngineError(f"{type(error).__name__}: {error}"))
-            return
-        if completion is not None:
-            _resolve(future, completion)
-        else:
-            futures[request.slot] = future
-
-    def _step(self, futures: dict[int, "Future[Completion]"]) -> None:
+    def _step(self, futures: "dict[Request, Future[Completion]]") -> None:
         try:
             ended = self._batcher.step()
-        except Exception as error:
-            for request in list(self._batcher.running.values()):
+        except Exception as error:  # of the whole pass
+            ended = [(request, error) for request in self._batcher.running.values()]
+        for request, outcome in ended:
+            self._batcher.release(request)
+            future = futures.pop(request)
+            if not future.set_running_or_notify_cancel():
+                continue  # its caller went away meanwhile
+            if isinstance(outcome, Exception):
+                future.set_exception(EngineError(f"{type(outcome).__name__}: {outcome}"))
+            else:
+                future.set_result(outcome)
+        for request, future in list(futures.items()):
+            if future.cancelled():
+                del futures[request]
                 self._batcher.release(request)
-                future = futures.pop(request.slot)
-                if not future.cancelled():
-                    future.set_exception(EngineError(f"{type(error).__name__}: {error}"))
-            return
-        for request, completion in ended:
-            _resolve(futures.pop(request.slot), completion)
-        for slot, request in list(self._batcher.running.items()):
-            if futures[slot].cancelled():
-                futures.pop(slot)
-                self._batcher.release(request)
-
-
-def _resolve(future: "Future[Completion]", completion: Completion) -> None:
-    """Hand over a completion, unless its caller went away meanwhile."""
-    if future.set_running_or_notify_cancel():
-        future.set_result(completion)
 
 
 def _load(weights: Weights, settings: EngineSettings) -> tuple[Any, Any]:
