@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from factory.release.export import Options, export_snapshot
 from factory.release.tokens import HINT, MODEL, PROMPT, TOOL, token_row
 from factory.release.turns import bare_output, tool_turns
-from factory.rollout.loop import output_block
+from factory.rollout.outputs import output_block
 from schemas.errors import SnapshotError, UsageError
 from schemas.training import ExampleSettings
 from schemas.vocabulary import ExportFormat, StopReason

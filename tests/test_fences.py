@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.rollout.loop import output_block
+from factory.rollout.outputs import output_block
 from quality.answers import extract
 from warehouse.fences import Kind, blocks, split_fences
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from factory.engines.local_model import find_weights
 from factory.engines.tokenizer import Tokenized, load_tokenizer
 from factory.rollout.attempt import ids_of_prefix
-from factory.rollout.loop import spelled
+from factory.rollout.outputs import spelled
 from factory.settings import default_home
 from schemas.recipe import EngineSettings
 from tests.shared_data import rows

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from factory.rollout.loop import output_block, shown_output
+from factory.rollout.outputs import output_block, shown_output
 from factory.settings import default_home, load_recipe
 from factory.workbench import Workbench
 from quality.answers import clean_gold, extract

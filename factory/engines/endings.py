@@ -22,13 +22,13 @@ def find_ending(
 ) -> Ending:
     """Cut ids after the token that completes a stop string, and before one that ends the turn."""
     ended = bool(ids) and ids[-1] in end_ids
-    kept = up_to_stop(list(ids[:-1] if ended else ids), stop, decode)
+    kept = _up_to_stop(list(ids[:-1] if ended else ids), stop, decode)
     text = decode(kept)
     stopped_on = next((s for s in stop if s in text), None)
     return Ending(kept, text, stopped_on, ended and stopped_on is None)
 
 
-def up_to_stop(ids: list[int], stop: Sequence[str], decode: Callable[[Sequence[int]], str]) -> list[int]:
+def _up_to_stop(ids: list[int], stop: Sequence[str], decode: Callable[[Sequence[int]], str]) -> list[int]:
     """The shortest beginning of `ids` whose text holds a stop string; all of them where none does."""
     n = len(ids)
     while n and any(s in decode(ids[: n - 1]) for s in stop):

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from factory.rollout.loop import Budget, Draft, Means, roll_out, spelled
+from factory.rollout.loop import Budget, Draft, Means, roll_out
+from factory.rollout.outputs import spelled
 from factory.rollout.plan import Planned
 from factory.run import Run
 from quality.answers import extract_answer

@@ -6,7 +6,6 @@ again. A failing engine or sandbox ends this trajectory with a stop_reason and n
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from factory.rollout.gate import Seat
 from factory.rollout.hints import Reassurance
 from factory.rollout.journal import Story
 from factory.rollout.live import Tally
+from factory.rollout.outputs import output_block, shown_output, spelled
 from factory.rollout.tools import OpenSession, Tools
 from factory.sandbox.results import error_type
 from schemas.errors import EngineError, SandboxError
-from schemas.protocols import Codec, Completion, Engine, ExecResult, Sampling
+from schemas.protocols import Completion, Engine, ExecResult, Sampling
 from schemas.records import HintUse, Segment, ToolCall
 from schemas.vocabulary import Cut, ExecStatus, HintFunction, Origin, StopReason
 from warehouse.fences import blocks
@@ -270,37 +270,3 @@ def _append_output(draft: Draft, engine: Engine, code: str, result: ExecResult, 
     if budget.used_up and len(draft.tool_calls) == budget.max_calls:
         text += budget.used_up + "\n"
     draft.add(Origin.TOOL, *spelled(text, engine))
-
-
-def spelled(text: str, codec: Codec) -> tuple[str, list[int]]:
-    r"""A text and its ids; characters that the vocabulary cannot spell are written as escapes, such as `\U00040000`.
-
-    Byte-level vocabularies can lack bytes: that of SmolLM2 has neither 0xF1 and 0xF2, with which planes 4 to 11 begin,
-    nor six of the control characters.
-    """
-    ids = codec.encode(text)
-    if codec.decode(ids) == text:
-        return text, ids
-    known = {char: codec.decode(codec.encode(char)) == char for char in set(text)}
-    text = "".join(char if known[char] else char.encode("unicode_escape").decode() for char in text)
-    return text, codec.encode(text)
-
-
-def shown_output(result: ExecResult, limit: int) -> tuple[str, bool]:
-    """What the model sees: the output, then the last line of the traceback; the middle of a long text left out."""
-    text = result.stdout
-    if result.status is not ExecStatus.OK:
-        lines = result.stderr.strip().splitlines()
-        text += ("" if not text or text.endswith("\n") else "\n") + (lines[-1] if lines else f"[{result.status}]")
-    if len(text) <= limit:
-        return text, False
-    half = limit // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters left out ...]\n{text[-half:]}", True
-
-
-def output_block(text: str) -> str:
-    """A tool output as the model sees it. The fence outgrows any backticks inside, so the text cannot close it."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    body = text if not text or text.endswith("\n") else text + "\n"
-    return f"{fence}output\n{body}{fence}\n"
