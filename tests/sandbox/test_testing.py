@@ -123,6 +123,7 @@ async def test_a_cheating_function_gains_nothing(sandbox: Pool, code: str) -> No
 
 
 async def test_one_process_for_all_tests_and_none_left(sandbox: Pool) -> None:
+    await asyncio.gather(*sandbox._burials)  # of the tests before
     before = descendants(os.getpid())
     code = "import sys\nseen = sys.modules.setdefault('seen', [])\nseen.append(1)\nprint(len(seen))"
     runs = await sandbox.run_tests(code, [""] * 5, accept=lambda index, result: True)
