@@ -102,6 +102,7 @@ def test_the_same_command_again_changes_nothing(built: tuple[Path, Path, str]) -
     assert before == sorted((path, path.stat().st_mtime_ns) for path in (home / "snapshots").rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_raised_limit_generates_only_the_new_problems(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
 

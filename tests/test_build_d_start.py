@@ -87,6 +87,7 @@ def test_pass_rates_are_kept_for_every_problem(built: tuple[Path, list[str], str
     assert arms == [("self",)]
 
 
+@pytest.mark.slow
 def test_the_same_command_again_changes_nothing_and_more_samples_keep_the_others(
     built: tuple[Path, list[str], str],
 ) -> None:
@@ -99,6 +100,7 @@ def test_the_same_command_again_changes_nothing_and_more_samples_keep_the_others
     assert f"sampling: {len(PAIRS)} trajectories" in more.stderr
 
 
+@pytest.mark.slow
 def test_the_ablation_runs_no_code(tmp_path: Path) -> None:
     options = prepare(tmp_path)
     done = factory("build", "d_rft", *options, home=tmp_path / "home")

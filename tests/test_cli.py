@@ -82,6 +82,7 @@ def test_all_bad_rows_are_reported_at_once_and_nothing_is_written(tmp_path: Path
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_bad_rows_can_be_set_aside(tmp_path: Path) -> None:
     build(tmp_path, bad_file(tmp_path), "--skip-bad-rows")
     done = factory(
@@ -97,6 +98,7 @@ def test_bad_rows_can_be_set_aside(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_gzipped_file_works(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl.gz"
     path.write_bytes(gzip.compress(GOOD.encode()))
@@ -175,6 +177,7 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path: Path) -> None:
     assert factory("build", "d_seed", "--recipe", recipe, home=tmp_path / "home").returncode == 0
 
 
+@pytest.mark.slow
 def test_queries(tmp_path: Path) -> None:
     home = tmp_path / "home"
     nothing = factory("sql", "from marts.funnel", home=home)

@@ -101,6 +101,7 @@ def test_the_same_command_makes_nothing_new(done: tuple[Path, Path]) -> None:
     assert sorted((home / "raw" / "evaluations").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_more_samples_and_problems_keep_the_first_ones(tmp_path: Path) -> None:
     recipe, home = recipe_file(tmp_path), tmp_path / "home"
     sampled = {"baseline.temperature": 0.6}

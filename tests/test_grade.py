@@ -70,6 +70,7 @@ ROWS = [
 MAP = ("--map", "statement=q", "--map", "gold_answer=a", "--map", "text=said")
 
 
+@pytest.mark.slow
 def test_rows_of_one_statement_are_samples_of_one_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))

@@ -145,6 +145,7 @@ def test_two_steps_train_on_exactly_the_models_tokens(
         check_losses(seen)
 
 
+@pytest.mark.slow
 def test_packed_rows_have_the_loss_of_rows_apart(tmp_path: Path, base: Path, seen: list[dict[str, Any]]) -> None:
     tiny_snapshot(tmp_path, product_rows(8))
     common = ("optimizer.max_steps=1", "optimizer.global_batch=8", "memory.micro_batch=8")
@@ -267,8 +268,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory, one_thread: None, home: Path
 
 @pytest.mark.parametrize(
     ("where", "n"),
-    [("training_step", 1), ("training_step", 10), ("_save_optimizer_and_scheduler", 2), ("_save_rng_state", 3)],
-    ids=["at once", "in the second epoch", "while saving", "while saving later"],
+    [
+        pytest.param("training_step", 1, id="at once"),
+        pytest.param("training_step", 10, id="in the second epoch", marks=pytest.mark.slow),
+        pytest.param("_save_optimizer_and_scheduler", 2, id="while saving", marks=pytest.mark.slow),
+        pytest.param("_save_rng_state", 3, id="while saving later", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_anywhere_it_goes_on_to_the_same_weights(
     tmp_path: Path, home: Path, base: Path, whole: Path, where: str, n: int
@@ -291,6 +296,7 @@ def test_a_kill_while_the_model_is_written_costs_no_step(
     assert (out / "provenance.json").is_file()
 
 
+@pytest.mark.slow
 def test_memory_settings_may_change_on_the_way(tmp_path: Path, home: Path, base: Path, whole: Path) -> None:
     run_killed_at("training_step", 10, home, base, tmp_path / "out", *SAVING)  # two micro batches to a step
     out = run(home, base, tmp_path / "out", *SAVING, "memory.micro_batch=1")
