@@ -45,7 +45,7 @@ loop: $(INSTALLED)  ## base -> D_seed -> START-0 -> D_START -> START, and what e
 	@$(BIN)/train compare base:plain base:tools base:hint1 base:hint2 base:hint3 START-0:tools START:tools RFT:plain --out $(LOOP)/plots
 
 test: $(INSTALLED)  ## the fast tests, under ten minutes
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(INSTALLED)  ## whole builds and real engines, minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)

@@ -28,6 +28,12 @@ Answer = Callable[[dict[str, Any], int], tuple[int, Any]]
 """From a request and its number to a status and a body; bytes are sent as they are."""
 
 
+class Listening(ThreadingHTTPServer):
+    """Refuses no connection where many come at once on a busy machine."""
+
+    request_queue_size = 128
+
+
 class Fake:
     """A server that answers as it is told, and remembers what it was asked."""
 
@@ -60,7 +66,7 @@ class Fake:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Listening(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
