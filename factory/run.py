@@ -14,6 +14,7 @@ from typing import Any
 
 from factory.rollout.hints import HintLibrary, load_library
 from factory.settings import fingerprint
+from quality.checkers import VERSION as JUDGE_VERSION
 from schemas.recipe import Recipe, Sampled
 from schemas.records import Problem
 from schemas.tables import RUN_PROBLEMS, RUNS
@@ -142,7 +143,12 @@ def open_run(
         hints = library.sha256 if own.opening or own.trust_output else ""
         rollout = fingerprint(FORMAT, engine, recipe.prompt, sample, recipe.seed, execution_rules(recipe), hints)
     judge = fingerprint(
-        FORMAT, importlib.metadata.version("math-verify"), recipe.judge.timeout_s, recipe.judge.memory_mb
+        FORMAT,
+        JUDGE_VERSION,
+        importlib.metadata.version("math-verify"),
+        recipe.judge.timeout_s,
+        recipe.judge.memory_mb,
+        recipe.judge.precision,
     )
     if build == EVAL:
         judge = fingerprint(judge, EVAL)

@@ -101,9 +101,9 @@ async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str
 def _check_share(run: Run) -> None:
     """Stop where more checks timed out or failed than the recipe allows: those verdicts say nothing."""
     counts = {
-        row["outcome"]: row["n"] for row in query(run, "select outcome, count(*) as n from staging.verdicts group by 1")
+        row["verdict"]: row["n"] for row in query(run, "select verdict, count(*) as n from staging.verdicts group by 1")
     }
-    n, n_failed = sum(counts.values()), sum(counts.values()) - counts.get("ok", 0)
+    n, n_failed = sum(counts.values()), counts.get("undecided", 0) + counts.get("timeout", 0)
     if n_failed > run.recipe.gate.max_failed_share * n:
         reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
         raise StepFailed(

@@ -111,7 +111,7 @@ def show_story(home: Path, wanted: str) -> None:
         problem = fetch(con, "select * from marts.problems where problem_id = ?", [problem_id])[0]
         trajectories = fetch(
             con,
-            "select t.*, v.is_correct, v.outcome, v.detail, s.drop_reason, s.duplicate_of "
+            "select t.*, v.is_correct, v.verdict, v.detail, s.drop_reason, s.duplicate_of "
             "from staging.trajectories as t left join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
             "left join marts.trajectories_scored as s on s.trajectory_id = t.trajectory_id "
             "where t.problem_id = ? order by t.arm, t.sample_index, t.is_repaired",
@@ -157,8 +157,7 @@ def _find_problem(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
 
 
 def _show_trajectory(out: Console, row: Mapping[str, Any]) -> None:
-    unknown = f"undecided ({row['outcome'] or 'not judged'})"
-    verdict = {True: "correct", False: "wrong", None: unknown}[row["is_correct"]]
+    verdict = row["verdict"] or "not judged"
     kind = "repaired copy" if row["is_repaired"] else str(row["arm"])
     _line(out, f"\n{kind} {row['trajectory_id']}: {verdict}, stopped by {row['stop_reason']}", "bold")
     for hint in row["hints"]:

@@ -75,7 +75,7 @@ class Workbench:
         if self._checkers is None:
             judge = self.recipe.judge
             confine = None if self.trust else confine_process
-            checkers = Checkers(judge.n_workers, judge.timeout_s, judge.memory_mb, confine)
+            checkers = Checkers(judge.n_workers, judge.timeout_s, judge.memory_mb, confine, precision=judge.precision)
             self._checkers = await self._stack.enter_async_context(checkers)
         return self._checkers
 

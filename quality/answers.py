@@ -14,7 +14,7 @@ What follows the last tool output is the model's word on it, so the rules look t
 
 | rule | the answer is |
 |---|---|
-| `boxed` | the last `\boxed{...}` with balanced braces |
+| `boxed` | the last `\boxed{...}` with balanced braces, unless a "final answer" is announced behind it |
 | `phrase` | what follows the last "the answer is", "final answer:", "Answer:" or `####`, if it looks like an answer |
 | `tag` | the last `<answer>...</answer>` |
 | `number` | the last number: sign, thousands separators, decimals, `a/b`, `\frac{a}{b}`, percent, powers of ten |
@@ -58,6 +58,7 @@ class Extracted:
 NUMBER = (
     r"(?:(?<![\w)\]}])[-+\u2212])?(?:\\?\$)?"
     r"(?:\\[dtc]?frac\{-?\d{1,40}\}\{-?\d{1,40}\}"
+    r"|\d+,\d{2}(?=[ ]?(?:\$(?!\d)|\u20ac))"  # a decimal comma
     r"|\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?"
     r"|\d+(?:\.\d+)?"
     r"|\.\d+)"
@@ -131,10 +132,17 @@ def clean_gold(raw: str) -> str:
 
 
 def _explicit(text: str) -> Extracted | None:
+    if (announced := _announced_behind_box(text)) is not None:
+        return Extracted(announced, Rule.PHRASE)
     for rule, find in ((Rule.BOXED, last_boxed), (Rule.PHRASE, _last_phrase), (Rule.TAG, _last_tag)):
         if (answer := find(text)) is not None:
             return Extracted(answer, rule)
     return None
+
+
+def _announced_behind_box(text: str) -> str | None:
+    box, final = max(text.rfind(r"\boxed"), text.rfind(r"\fbox")), text.lower().rfind("final answer")
+    return _last_phrase(text[final:]) if 0 <= box < final else None
 
 
 def last_boxed(text: str) -> str | None:

@@ -1,9 +1,17 @@
-"""Verifiers behind killable workers: a check that hangs is `timeout`, never a wrong answer.
+"""Answers judged by a ladder of steps, the last ones behind killable workers: a check that hangs is `timeout`.
+
+1. `quality.equivalence` reads both answers and compares them, in this process: bounded, and nothing is evaluated as
+   code. Equal texts, numbers, letters of options, times and words are decided here, about 20,000 a second.
+2. What it decides as a formula or a structure (`value`, `structure`) stands, and Math-Verify gives the second opinion.
+3. What it cannot tell is decided by Math-Verify (`symbolic`), asked in both directions: `verify` is not symmetric.
+
+Ours stands in 2 because it compares values at points, exactly where they are rational: over the labelled sets of
+`tests/test_verdicts.py` it is right where the two differ. Every difference is stored: `marts.disagreements`.
 
 Model-written answers are code to the libraries that judge them (see `quality.verifiers`), so they are only looked at in
 worker processes: separate interpreters with a limit on memory, a small environment, no torch, and the caller's
 `confine` applied after their imports. They are spoken to in JSON lines on a socket of their own. The parent takes
-nothing from a reply but four fields of fixed types; any other reply kills the worker. It also kills at the time limit,
+nothing from a reply but three fields of fixed types; any other reply kills the worker. It also kills at the time limit,
 from outside, and starts a new worker, so the next check is not affected.
 
 Not covered: an answer that gets code to run inside a worker can forge the verdicts of that worker until it ends. The
@@ -16,31 +24,47 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from quality.comparison import normal_text, opinion
+from quality.equivalence.compare import NO_OPINION, compare
 from quality.process import Died, WorkerProcess
 from schemas.errors import SandboxError
-from schemas.vocabulary import CheckOutcome, VerifierName
+from schemas.vocabulary import Judgement, JudgeStep, VerifierName
 
+VERSION = 2
+"""Part of the judge's hash: raised when the same answer would be judged otherwise."""
 MAX_ANSWER_CHARS = 20_000
-"""A longer answer is not judged: outcome `error`."""
+"""A longer answer is not judged: `undecided`."""
+_STEP_OF = {
+    VerifierName.MATH_VERIFY: JudgeStep.SYMBOLIC,
+    VerifierName.REASONING_GYM: JudgeStep.SCORER,
+    VerifierName.CHOICE: JudgeStep.CHOICE,
+}
+_FINAL = frozenset(
+    (JudgeStep.EXACT, JudgeStep.NORMALISED, JudgeStep.NUMERIC, JudgeStep.CHOICE, JudgeStep.TIME, JudgeStep.WORDS)
+)
+"""Steps after which Math-Verify is not asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """What became of one check."""
 
-    is_correct: bool | None
-    """None: could not tell. Then `outcome` and `detail` say why."""
-    outcome: CheckOutcome
+    verdict: Judgement
+    step: JudgeStep
     second_opinion: bool | None
-    """`quality.comparison.opinion`: plain text and numbers, sharing no code with the verifier; None: no opinion."""
+    """Of a judge that shares no code with the step that decided; None: not asked, or none."""
     detail: str
-    """The step that decided (`exact`, `normalised`, the verifier), or why none could."""
+    """What was compared, or why nothing could be."""
     wall_ms: float
     """Of this check without waiting for a free worker; that of the first one where the result was known already."""
+
+    @property
+    def is_correct(self) -> bool | None:
+        """None where the verdict is neither `correct` nor `wrong`."""
+        return self.verdict.is_correct
 
     @property
     def disagreement(self) -> bool:
@@ -57,6 +81,7 @@ class Checkers:
         n_workers: Processes; about 150 MB each.
         timeout_s: Of one check, from when a worker has it.
         memory_mb: Address space of a worker beyond what it needs itself.
+        precision: Significant digits to which a rounded decimal must agree.
         confine: A function at module level, called in each worker after its imports and before its first check.
             It must leave the installed packages readable: scorers of reasoning-gym read word lists.
 
@@ -67,11 +92,18 @@ class Checkers:
     """
 
     def __init__(
-        self, n_workers: int, timeout_s: float, memory_mb: int, confine: Callable[[], object] | None = None
+        self,
+        n_workers: int,
+        timeout_s: float,
+        memory_mb: int,
+        confine: Callable[[], object] | None = None,
+        *,
+        precision: int = 6,
     ) -> None:
         self._n_workers = n_workers
         self._timeout_s = timeout_s
-        self._setup = {"memory_mb": memory_mb, "confine": _importable(confine)}
+        self._tolerance = Fraction(1, 10**precision)
+        self._setup = {"memory_mb": memory_mb, "confine": _importable(confine), "precision": precision}
         self._idle: asyncio.Queue[WorkerProcess | SandboxError] = asyncio.Queue()
         self._workers: set[WorkerProcess] = set()
         self._starting: set[asyncio.Task[None]] = set()
@@ -104,25 +136,25 @@ class Checkers:
     async def check(
         self, verifier: VerifierName, gold: str | None, answer: str | None, meta: str = "{}", *, shortcut: bool = True
     ) -> Check:
-        """Judge one answer. Results, but for errors, are remembered by (verifier, gold, answer, meta).
+        """Judge one answer. Results, but for failures, are remembered by (verifier, gold, answer, meta).
 
         Args:
             verifier: Who judges.
             gold: The reference answer; `reasoning_gym` finds its own in `meta`.
             answer: Model-written, of any length and content. None is a wrong answer: there is none.
             meta: The problem's `meta`, JSON.
-            shortcut: Take text equal to the gold, as written or normalised, for correct without asking Math-Verify.
-                Off where the verifier itself is on trial.
+            shortcut: Take text equal to the gold, as written or normalised, for correct without reading it.
+                Off where it is the gold that is on trial.
 
         Raises:
             SandboxError: no worker is left and none can be started.
         """
         if answer is None or not answer.strip():
-            return Check(False, CheckOutcome.OK, None, "no answer", 0.0)
+            return Check(Judgement.WRONG, JudgeStep.NONE, None, "no answer", 0.0)
         key = _key(verifier, gold, answer, meta, shortcut)
         if key not in self._known:
             check = await self._decide(verifier, gold, answer, meta, shortcut)
-            if check.outcome is CheckOutcome.ERROR:
+            if check.verdict is Judgement.UNDECIDED:
                 return check
             self._known[key] = check
         return self._known[key]
@@ -130,26 +162,34 @@ class Checkers:
     async def _decide(self, verifier: VerifierName, gold: str | None, answer: str, meta: str, shortcut: bool) -> Check:
         started = time.perf_counter()
         if len(answer) > MAX_ANSWER_CHARS:
-            return Check(None, CheckOutcome.ERROR, None, f"an answer of {len(answer):,} characters is not judged", 0.0)
-        second = opinion(gold, answer) if gold is not None else None
-        if shortcut and gold and verifier is VerifierName.MATH_VERIFY:
-            for name, form in (("exact", str.strip), ("normalised", normal_text)):
-                if form(gold) == form(answer):
-                    return Check(True, CheckOutcome.OK, second, name, _ms_since(started))
-        request = {"verifier": verifier, "gold": gold, "answer": answer, "meta": meta}
+            detail = f"an answer of {len(answer):,} characters is not judged"
+            return Check(Judgement.UNDECIDED, JudgeStep.NONE, None, detail, 0.0)
+        own = compare(gold, answer, self._tolerance, by_spelling=shortcut) if gold is not None else NO_OPINION
+        if verifier is VerifierName.MATH_VERIFY and own.step in _FINAL:
+            return Check(Judgement.of(own.verdict), own.step, None, own.detail, _ms_since(started))
         worker = await self._idle.get()
         if isinstance(worker, SandboxError):
             self._idle.put_nowait(worker)
             raise worker
         started = time.perf_counter()
+        request = {"verifier": verifier, "gold": gold, "answer": answer, "meta": meta}
+        verdict, detail = await self._ask(worker, request)
+        if verifier is VerifierName.MATH_VERIFY and own.verdict is not None:
+            detail = f"{own.detail}; {detail}"
+            return Check(Judgement.of(own.verdict), own.step, verdict.is_correct, detail, _ms_since(started))
+        return Check(verdict, _STEP_OF[verifier], own.verdict, detail, _ms_since(started))
+
+    async def _ask(self, worker: WorkerProcess, request: dict[str, Any]) -> tuple[Judgement, str]:
+        """What the worker says; where it says nothing in time it is killed and replaced."""
         survives = False
         try:
-            is_correct, outcome, detail = await asyncio.wait_for(worker.ask(request), self._timeout_s)
+            is_correct, detail = await asyncio.wait_for(worker.ask(request), self._timeout_s)
             survives = True
+            return Judgement.of(is_correct), detail
         except TimeoutError:
-            is_correct, outcome, detail = None, CheckOutcome.TIMEOUT, f"killed after {self._timeout_s:g} s"
+            return Judgement.TIMEOUT, f"killed after {self._timeout_s:g} s"
         except Died as death:
-            is_correct, outcome, detail = None, CheckOutcome.ERROR, str(death)
+            return Judgement.UNDECIDED, str(death)
         finally:
             if survives:
                 self._idle.put_nowait(worker)
@@ -157,7 +197,6 @@ class Checkers:
                 self._end(worker)
                 if not self._is_closed:
                     self._replace()
-        return Check(is_correct, outcome, second, detail, _ms_since(started))
 
     async def _start(self) -> None:
         worker = WorkerProcess()

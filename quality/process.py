@@ -10,14 +10,13 @@ import sys
 from typing import Any
 
 from schemas.errors import SandboxError
-from schemas.vocabulary import CheckOutcome
 
 START_TIMEOUT_S = 60.0
 _MAX_REPLY_BYTES = 16 * 1024
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT")
 """Nothing else of the caller's environment is shown to a worker: it may hold secrets."""
 
-Reply = tuple[bool | None, CheckOutcome, str]
+Reply = tuple[bool | None, str]
 
 
 class Died(Exception):
@@ -69,7 +68,7 @@ class WorkerProcess:
         """Put one check to the worker.
 
         Raises:
-            Died: it ended, or replied with anything but the four fields of a reply to this very request.
+            Died: it ended, or replied with anything but the three fields of a reply to this very request.
         """
         self._asked += 1
         reply = await self._exchange({"id": self._asked, **request})
@@ -78,10 +77,9 @@ class WorkerProcess:
             reply.get("id") != self._asked
             or not (is_correct is None or isinstance(is_correct, bool))
             or not isinstance(detail, str)
-            or reply.get("outcome") not in (CheckOutcome.OK, CheckOutcome.ERROR)
         ):
             raise Died("the checker worker broke the protocol")
-        return is_correct, CheckOutcome(reply["outcome"]), detail
+        return is_correct, detail
 
     async def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
         if self._writer is None:

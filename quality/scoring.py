@@ -19,7 +19,7 @@ async def check_golds(problems: Sequence[Problem], checkers: Checkers, recipe_id
     """Ask every problem's own verifier whether it accepts the gold: rows of derived.gold_checks, in the same order.
 
     A problem whose gold is not accepted can never be solved; it is marked before a token is spent on it.
-    Nothing is taken for equal without asking the verifier.
+    Equal texts are not enough: the gold must be readable.
     """
     return list(await asyncio.gather(*(_check_gold(problem, checkers, recipe_id) for problem in problems)))
 
@@ -32,7 +32,7 @@ async def _check_gold(problem: Problem, checkers: Checkers, recipe_id: str) -> d
         "problem_id": problem.problem_id,
         "recipe_id": recipe_id,
         "is_accepted": check.is_correct is True,
-        "outcome": str(check.outcome),
+        "verdict": str(check.verdict),
         "detail": why_not,
     }
 
@@ -76,11 +76,12 @@ async def _verdict(trajectory_id: str, text: str, problem: Problem, checkers: Ch
     return Verdict(
         trajectory_id=trajectory_id,
         recipe_id=recipe_id,
+        verdict=check.verdict,
         is_correct=check.is_correct,
         verifier=verifier,
+        step=check.step,
         second_opinion=check.second_opinion,
         disagreement=check.disagreement,
-        outcome=check.outcome,
         detail=_detail(found.answer, found.rule, check),
         wall_ms=check.wall_ms,
     )

@@ -11,10 +11,10 @@ Math-Verify 0.9.0 returns "not equal" when it runs out of memory or recursion in
 import json
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from quality.comparison import MAX_CHARS, normal_text, number
+from quality.equivalence.numbers import MAX_CHARS, normal_text, number
 from schemas.vocabulary import VerifierName
 
 CORRECT_SCORE = 0.99
@@ -27,6 +27,7 @@ FORMULA_SCORERS = frozenset(
 )
 """Scorers that give the answer to SymPy's parser."""
 
+_PRECISION = [6]
 _LIST = re.compile(r"(?:[A-Za-z0-9 \t\n,.\[\]'\"-]|_(?!_))*")
 _FORMULA = re.compile(
     r"(?:[-+*/^()=,\s]|\d+(?:\.\d*)?|\.\d+|\b[A-Za-z]\b"
@@ -38,7 +39,7 @@ _FORMATTED = re.compile(r"\\boxed|\\text|[$%,{}=]|\.$|\.0+$|^\s|\s$")
 
 
 def math_verify_equal(gold: str, answer: str) -> tuple[bool | None, str]:
-    r"""Whether Math-Verify takes `answer` for `gold` (its `verify` is not symmetric: the gold comes first).
+    r"""Whether Math-Verify takes one for the other, in whichever direction: its `verify` is not symmetric.
 
     Bare LaTeX, as golds and extracted answers are, is put between dollar signs; anything with its own delimiters keeps
     them. Currency signs, line breaks and `.0` go first: it reads `50.0\%` as 1/2 only, but `50\%` also as 50.
@@ -55,7 +56,9 @@ def math_verify_equal(gold: str, answer: str) -> tuple[bool | None, str]:
     parsed_answer = parse(_delimited(answer), parsing_timeout=None)
     if not parsed_answer:
         return False, "Math-Verify finds no expression in the answer"
-    return bool(verify(parsed_gold, parsed_answer, timeout_seconds=None)), "Math-Verify"
+    same = partial(verify, float_rounding=_PRECISION[-1], timeout_seconds=None)
+    is_equal = same(parsed_gold, parsed_answer) or same(parsed_answer, parsed_gold)
+    return bool(is_equal), f"Math-Verify: {'equal' if is_equal else 'different'}"
 
 
 def _delimited(text: str) -> str:
@@ -160,8 +163,13 @@ def judge(verifier: str, gold: str | None, answer: str, meta: str) -> tuple[bool
     raise ValueError(f"verifier {verifier!r} cannot judge without a gold")
 
 
-def warm_up() -> None:
-    """Import everything and use it once. Scorers are built when asked for: some read files of their package."""
+def warm_up(precision: int) -> None:
+    """Import everything and use it once. Scorers are built when asked for: some read files of their package.
+
+    Args:
+        precision: Digits behind the point that Math-Verify compares, from now on.
+    """
+    _PRECISION.append(precision)
     math_verify_equal(r"\frac{1}{2}", "0.5")
     math_verify_equal(r"\{1, 2\}", r"\left\{2, 1\right\}")
     math_verify_equal(r"x + 1 \le 3", r"x \le 2")

@@ -2,9 +2,9 @@
 
     python -P -m quality.worker FD
 
-The first line is the set-up: {"memory_mb", "confine": [module, name] or null}; the reply {"ready": true} follows the
-warm-up. The protocol has its own file descriptor, so nothing that a library prints can reach it. The worker ends when
-the parent closes its side, or is killed by it.
+The first line is the set-up: {"memory_mb", "precision", "confine": [module, name] or null}; the reply {"ready": true}
+follows the warm-up. The protocol has its own file descriptor, so nothing that a library prints can reach it. The worker
+ends when the parent closes its side, or is killed by it.
 """
 
 import ctypes
@@ -17,7 +17,6 @@ import sys
 from typing import Any
 
 from quality.verifiers import judge, warm_up
-from schemas.vocabulary import CheckOutcome
 
 _MIB = 1024 * 1024
 
@@ -37,7 +36,7 @@ def main() -> None:
 
 def _prepare(setup: dict[str, Any]) -> dict[str, Any]:
     try:
-        warm_up()
+        warm_up(setup["precision"])
         _limit_memory(setup["memory_mb"])
         if setup["confine"]:
             module, name = setup["confine"]
@@ -50,12 +49,11 @@ def _prepare(setup: dict[str, Any]) -> dict[str, Any]:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         is_correct, detail = judge(request["verifier"], request["gold"], request["answer"], request["meta"])
-        outcome = CheckOutcome.OK if is_correct is not None else CheckOutcome.ERROR
     except MemoryError:
-        is_correct, outcome, detail = None, CheckOutcome.ERROR, "out of memory"
+        is_correct, detail = None, "out of memory"
     except Exception as error:  # a check that fails is data, whatever the reason
-        is_correct, outcome, detail = None, CheckOutcome.ERROR, f"{type(error).__name__}: {error}"
-    return {"id": request["id"], "is_correct": is_correct, "outcome": outcome, "detail": detail[:500]}
+        is_correct, detail = None, f"{type(error).__name__}: {error}"
+    return {"id": request["id"], "is_correct": is_correct, "detail": detail[:500]}
 
 
 def _line(message: dict[str, Any]) -> bytes:

@@ -162,7 +162,10 @@ class SandboxSettings(Section):
 class Judge(Section):
     """Verdicts."""
 
-    timeout_s: float = Field(default=5.0, gt=0)
+    timeout_s: float = Field(default=4.0, gt=0)
+    """Of one check; then its worker is killed."""
+    precision: int = Field(default=6, ge=1, le=15)
+    """Significant digits to which a rounded decimal must agree with the gold."""
     memory_mb: int = Field(default=1024, ge=256)
     n_workers: int = Field(default=2, ge=1)
 

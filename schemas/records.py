@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.vocabulary import (
     Arm,
-    CheckOutcome,
     Cut,
     Domain,
     ExecStatus,
     HintFunction,
+    Judgement,
+    JudgeStep,
     Origin,
     SandboxLevel,
     StopReason,
@@ -139,15 +140,18 @@ class Verdict(Record):
 
     trajectory_id: str
     recipe_id: str
+    verdict: Judgement
     is_correct: bool | None
-    """Null: could not tell. Never counted as wrong nor as right."""
+    """The verdict as a boolean; null where it is neither `correct` nor `wrong`."""
     verifier: str
+    step: JudgeStep
     second_opinion: bool | None
-    """A verifier that shares no code with the first; null where it has none."""
+    """Of a judge that shares no code with the step that decided; null where none was asked, or it has none."""
     disagreement: bool
-    outcome: CheckOutcome
     n_tests_passed: int | None = None
     n_tests: int | None = None
+    failed_test: str | None = None
+    """JSON of the first test that failed: index, input, expected, got, status."""
     detail: str = ""
     """What was compared, or why it could not be."""
     wall_ms: float = Field(ge=0)

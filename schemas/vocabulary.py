@@ -141,12 +141,54 @@ class SandboxLevel(StrEnum):
     """No isolation. Only on the user's explicit word, and marked on every row."""
 
 
-class CheckOutcome(StrEnum):
-    """What became of one check: a check that hangs is `timeout`, never a wrong answer."""
+class Judgement(StrEnum):
+    """What became of one check. The last two count neither as wrong nor as right."""
 
-    OK = "ok"
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNDECIDED = "undecided"
+    """No step can tell, or the check itself failed."""
     TIMEOUT = "timeout"
-    ERROR = "error"
+    """The check was killed at its time limit."""
+
+    @classmethod
+    def of(cls, is_correct: bool | None) -> "Judgement":
+        """`undecided` for None."""
+        return cls.UNDECIDED if is_correct is None else cls.CORRECT if is_correct else cls.WRONG
+
+    @property
+    def is_correct(self) -> bool | None:
+        """None where it is undecided."""
+        return {Judgement.CORRECT: True, Judgement.WRONG: False}.get(self)
+
+
+class JudgeStep(StrEnum):
+    """The step that decided a check, from the cheapest to the dearest."""
+
+    NONE = "none"
+    """There is no answer, or no step could tell."""
+    EXACT = "exact"
+    """Equal texts."""
+    NORMALISED = "normalised"
+    """Equal but for blanks, delimiters, sizing and the spelling of commands."""
+    NUMERIC = "numeric"
+    """Plain numbers, compared as fractions."""
+    CHOICE = "choice"
+    """The letter of an option."""
+    TIME = "time"
+    """Times of the day, or dates."""
+    WORDS = "words"
+    """Text."""
+    STRUCTURE = "structure"
+    """Tuples, sets, intervals, matrices, equations or inequalities, part by part."""
+    VALUE = "value"
+    """Formulas, by their values."""
+    SYMBOLIC = "symbolic"
+    """Math-Verify."""
+    SCORER = "scorer"
+    """The scorer of the task that generated the problem."""
+    TESTS = "tests"
+    """The problem's tests, run in the sandbox."""
 
 
 class VerifierName(StrEnum):

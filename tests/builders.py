@@ -40,9 +40,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "raw.trajectories": {
         "run_id": "r_1", "recipe_id": "hint", "arm": "hint", "stop_reason": "end", "created_at": START,
     },
-    "derived.gold_checks": {"recipe_id": "judge", "is_accepted": True, "outcome": "ok"},
+    "derived.gold_checks": {"recipe_id": "judge", "is_accepted": True, "verdict": "correct"},
     "derived.contamination": {"recipe_id": "contamination", "method": "exact"},
-    "derived.verdicts": {"recipe_id": "judge", "is_correct": True, "outcome": "ok", "verifier": "math_verify"},
+    "derived.verdicts": {
+        "recipe_id": "judge", "is_correct": True, "verdict": "correct", "verifier": "math_verify", "step": "exact",
+    },
     "derived.signals": {"n_tool_calls": 1, "n_tool_success": 1},
     "derived.duplicate_pairs": {"run_id": "r_1"},
 }  # fmt: skip

@@ -17,6 +17,8 @@ from warehouse.fences import Kind, split_fences
         (r"\boxed{7} and then \boxed{8", "7", Rule.BOXED),
         (r"\boxed{ } is empty, the answer is 3.", "3", Rule.PHRASE),
         (r"\boxed{5}. The answer is 6.", "5", Rule.BOXED),
+        (r"\boxed{255} each. Final Answer: the final answer is $10,455$.", "10,455", Rule.PHRASE),
+        ("It costs 2,74 \u20ac a piece.", "2,74", Rule.NUMBER),
         ("The answer is 12 * 34 = 408.", "408", Rule.PHRASE),
         ("The answer is 5 apples, since 3 are eaten.", "5", Rule.PHRASE),
         (r"**Final Answer:** $\frac{1}{2}$", r"\frac{1}{2}", Rule.PHRASE),

@@ -43,8 +43,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
             *((t, "hint", "model@1") for t in ("t1", "t2", "t3")),
         )  # fmt: skip
         fake(
-            con, "staging.verdicts", "trajectory_id text, is_correct bool, outcome text",
-            ("t1", True, "ok"), ("t2", True, "ok"), ("t3", False, "ok"),
+            con, "staging.verdicts", "trajectory_id text, is_correct bool, verdict text",
+            ("t1", True, "correct"), ("t2", True, "correct"), ("t3", False, "wrong"),
         )  # fmt: skip
         fake(
             con, "intermediate.problems_marked", "problem_id text, drop_reason text, benchmark text",

@@ -8,11 +8,14 @@ import pytest
 import pytest_asyncio
 
 from factory.sandbox.pool import open_sandbox
-from quality.code_tests import final_program, judge_program, score_programs
+from quality.programs.final import final_program
+from quality.programs.judge import judge_program
+from quality.programs.outputs import same_output
+from quality.programs.scoring import score_programs
 from schemas.errors import SandboxError
 from schemas.protocols import Limits, Sandbox
 from schemas.records import Problem
-from schemas.vocabulary import CheckOutcome, Domain, VerifierName
+from schemas.vocabulary import Domain, Judgement, VerifierName
 from tests import shared_data
 from train.benchmark_rows import asserts, contest, function
 
@@ -88,7 +91,145 @@ async def test_the_program_is_found(text: str, entry: str | None, program: str) 
 )
 async def test_functions_under_asserts(sandbox: Sandbox, code: str, is_correct: bool) -> None:
     check = await judge_program(fenced(code), function(HUMANEVAL, "humaneval", "MIT"), sandbox)
-    assert (check.is_correct, check.outcome) == (is_correct, CheckOutcome.OK), check
+    assert check.verdict is Judgement.of(is_correct), check
+
+
+CHEATS = {
+    "equal to everything": "class Yes:\n    def __eq__(self, other): return True\ndef total(xs): return Yes()",
+    "an int equal to everything": """
+class Yes(int):
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    __hash__ = int.__hash__
+def total(xs): return Yes(7)""",
+    "reads the frames": """
+import sys
+def total(xs):
+    frame, seen = sys._getframe(), []
+    while frame:
+        seen += [c for c in frame.f_code.co_consts if isinstance(c, int)] + list(frame.f_locals.values())
+        frame = frame.f_back
+    return next((x for x in seen if x == 3), None) if xs else 7""",
+    "searches the memory": """
+import gc
+def total(xs):
+    needle = 'assert candi' + 'date'
+    texts = [o for o in gc.get_objects() if isinstance(o, (str, list, dict)) and needle in str(o)[:100000]]
+    return 3 if texts and xs else 0 if texts else None""",
+    "reads the files of its process": """
+import glob
+def total(xs):
+    for path in glob.glob('/proc/self/fd/*') + glob.glob('/proc/*/mem') + glob.glob('/tmp/*'):
+        try:
+            if 'candidate' in open(path).read(100000): return sum(xs)
+        except Exception: pass
+    return 7""",
+    "replaces the builtins": """
+import builtins, json
+builtins.exec = lambda code, space: space.update(decode=lambda text: (([],), {}), encode=lambda value: 'forged')
+json.dumps = lambda *a, **k: 'true'
+def total(xs): return 7""",
+    "answers in the place of the judge": "def __judge_call(name, payload): return '3'\ndef total(xs): return 7",
+    "forges a verdict": """
+print("['word', [], [[null, null]]]")
+def total(xs):
+    print('OK, 2 of 2 passed')
+    return 7""",
+    "empties assert": "AssertionError = KeyError\n__debug__2 = False\ndef total(xs): return 7",
+    "gives what it was given": "def total(xs): return xs",
+    "never comes back": "import signal\ndef total(xs): signal.pause()",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+async def test_cheating_gains_nothing(sandbox: Sandbox, cheat: str) -> None:
+    check = await judge_program(fenced(CHEATS[cheat]), function(HUMANEVAL, "humaneval", "MIT"), sandbox, total_s=5.0)
+    assert check.verdict in ({Judgement.TIMEOUT} if "never" in cheat else {Judgement.WRONG}), check
+    assert "beside" not in check.detail
+
+
+async def test_values_of_every_kind_reach_the_tests(sandbox: Sandbox) -> None:
+    values = ["1", "2**70", "1.5", "float('inf')", "'\u00e9'", "b'x'", "[1, (2,)]", "{1, 2}", "{(1, 2): [3]}", "None",
+              "range(3)", "1j", "frozenset({1})"]  # fmt: skip
+    program = "import collections\ndef same(x): return x\ndef many(n): return (i for i in range(n))"
+    tests = [f"assert same({value}) == {value} and type(same({value})) is type({value})" for value in values[:-1]]
+    tests += [
+        "assert same(frozenset({1})) == {1}",
+        "x = [same(i) for i in range(3)]; assert x[2] == 2",
+    ]
+    check = await judge_program(fenced(program), problem([{"code": t} for t in tests], entry_point="same"), sandbox)
+    assert check.detail == f"{len(tests)} of {len(tests)} tests"
+    lists = problem([{"code": "assert list(many(2)) == [0, 1]"}], entry_point="many")
+    assert (await judge_program(fenced(program), lists, sandbox)).is_correct
+    opaque = problem([{"code": "assert same(same) is same"}], entry_point="same")
+    assert (await judge_program(fenced(program), opaque, sandbox)).detail == "1 of 1 tests, beside the program"
+
+
+async def test_the_first_failing_test_is_recorded(sandbox: Sandbox) -> None:
+    made = problem(
+        [{"code": "assert f(1) == 1"}, {"code": "assert f(2) == 4"}, {"code": "assert f(3) == 9"}], entry_point="f"
+    )
+    check = await judge_program(fenced("def f(x): return x"), made, sandbox)
+    assert check.failed_test is not None
+    assert (check.failed_test["index"], check.failed_test["expected"]) == (1, "assert f(2) == 4")
+    assert "the call gave 2" in check.failed_test["got"]
+    made = problem([{"input": "1", "output": "1"}, {"input": "5\n", "output": "25"}])
+    check = await judge_program(fenced("print(input())"), made, sandbox)
+    assert check.failed_test == {"index": 1, "input": "5\n", "expected": "25", "got": "5\n", "status": "ok"}
+
+
+CHECKER = """
+def check(given, output, expected):
+    n, (a, b) = int(given), map(int, output.split())
+    return a + b == n and a > 0 < b
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ("n = int(input())\nprint(n - 1, 1)", "correct"),
+        ("n = int(input())\nprint(1, n - 1)", "correct"),
+        ("print(input(), 0)", "wrong"),
+        ("print('nonsense')", "wrong"),
+        ("print(len(open('/proc/self/maps').read()), True)", "wrong"),
+    ],
+)
+async def test_special_judges(sandbox: Sandbox, code: str, verdict: str) -> None:
+    tests = [{"input": "7\n", "output": "1 6"}, {"input": "2\n", "output": "1 1"}]
+    assert (await judge_program(fenced(code), problem(tests, checker=CHECKER), sandbox)).verdict == verdict
+    without = await judge_program(fenced(code), problem(tests, special_judge=True), sandbox)
+    assert without.verdict == (
+        "correct" if "print(1, n" in code else "undecided" if "maps" not in code else without.verdict
+    )
+
+
+async def test_all_tests_together_have_a_limit(sandbox: Sandbox) -> None:
+    made = problem([{"input": str(i), "output": str(i)} for i in range(30)])
+    check = await judge_program(fenced("import time\ntime.sleep(0.2)\nprint(input())"), made, sandbox, total_s=1.0)
+    assert (check.verdict, check.n_tests) == (Judgement.TIMEOUT, 30)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "same"),
+    [
+        ("1 2\n3\n", "1 2 3", True),  # blanks and line ends only part tokens
+        ("1.0000001", "1.0", True),
+        ("1.001", "1.0", False),
+        ("1000000.5", "1000000.0", True),  # relative
+        ("1000002.5", "1000000.0", False),
+        ("4", "5", False),
+        ("3.0", "3", True),
+        ("1000000", "1000001", False),  # no tolerance for integers
+        ("YES", "yes", False),
+        ("nan", "1.5", False),
+        ("1_0", "10", False),
+        ("inf", "1e5", False),
+        ("", "0", False),
+    ],
+)
+async def test_outputs_are_compared_as_contest_judges_do(got: str, expected: str, same: bool) -> None:
+    assert same_output(got, expected) is same
 
 
 async def test_each_assert_is_a_test(sandbox: Sandbox) -> None:
@@ -103,7 +244,7 @@ async def test_each_assert_is_a_test(sandbox: Sandbox) -> None:
     right = await judge_program(fenced(str(row["reference"])), made, sandbox)
     assert (right.is_correct, right.n_passed, right.n_tests) == (True, 3, 3)
     wrong = await judge_program(fenced("def add(a, b):\n    return abs(a) + b"), made, sandbox)
-    assert (wrong.is_correct, wrong.n_passed, wrong.n_tests) == (False, 2, 3)
+    assert (wrong.is_correct, wrong.n_passed, wrong.n_tests) == (False, 1, 3)  # and no more were run
 
 
 @pytest.mark.parametrize(
@@ -144,7 +285,7 @@ async def test_a_program_that_only_waits_is_undecided(sandbox: Sandbox) -> None:
     try:
         made = problem([{"code": "f()"}], entry_point="f")
         waits = await judge_program(fenced("import time\ndef f():\n    time.sleep(9)"), made, opened)
-        assert (waits.is_correct, waits.outcome) == (None, CheckOutcome.TIMEOUT)
+        assert (waits.is_correct, waits.verdict) == (None, Judgement.TIMEOUT)
     finally:
         await opened.aclose()
 

@@ -22,7 +22,7 @@ def evaluation(label: str, arm: str, n_rounds: int, problem: int, right: bool, *
     given = {
         "evaluation_id": f"e_{label}_{arm}", "model": f"{label}-model@1", "label": label, "benchmark": "sums",
         "item": str(problem), "problem_id": f"p{problem}", "domain": "math", "arm": arm, "n_rounds": n_rounds,
-        "outcome": "ok", "is_correct": right, "answer_key": str(right), "n_tokens": 10,
+        "verdict": "correct" if right else "wrong", "is_correct": right, "answer_key": str(right), "n_tokens": 10,
         "called_python": arm != "plain",
         "n_tool_calls": 0 if arm == "plain" else 2, "n_tool_errors": 0 if arm == "plain" else 1, "created_at": later(0),
     }  # fmt: skip

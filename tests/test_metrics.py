@@ -115,7 +115,7 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
 def evaluation(problem: str, sample: int, correct: bool | None, key: str | None, **more: Any) -> dict[str, Any]:
     return {
         "evaluation_id": "e_1", "model": "m@1", "label": "base", "benchmark": "b", "problem_id": problem,
-        "arm": "plain", "domain": "math", "sample_index": sample, "is_correct": correct, "outcome": "ok",
+        "arm": "plain", "domain": "math", "sample_index": sample, "is_correct": correct, "verdict": "correct",
         "answer_key": key,        "n_tokens": 10, "created_at": later(0), **more,
     }  # fmt: skip
 
@@ -178,7 +178,7 @@ def test_one_row_per_evaluation_benchmark_arm_and_round() -> None:
 def test_tool_use_and_undecided_checks() -> None:
     rows = [
         evaluation("p1", 0, True, "a", n_tool_calls=3, n_tool_errors=1, called_python=True),
-        evaluation("p2", 0, None, "b", outcome="timeout", n_tokens=30),
+        evaluation("p2", 0, None, "b", verdict="timeout", n_tokens=30),
         evaluation("p3", 0, False, "b", n_tool_calls=1, called_python=True, label="renamed", created_at=later(9)),
         evaluation("p4", 0, True, "b"),
     ]

@@ -71,7 +71,7 @@ def test_problems_marked_gives_every_reason(con: duckdb.DuckDBPyConnection) -> N
     )  # fmt: skip
     put(
         con, "derived.verdicts",
-        {"trajectory_id": "b-undecided", "is_correct": None, "outcome": "timeout"},
+        {"trajectory_id": "b-undecided", "is_correct": None, "verdict": "timeout"},
         {"trajectory_id": "b-unjudged", "recipe_id": "a judge of another run"},
         {"trajectory_id": "b-right", "is_correct": True},
         {"trajectory_id": "b-wrong", "is_correct": False},

@@ -10,7 +10,7 @@ from schemas.vocabulary import DropReason
 from tests.builders import build, fake, hint, put, rows_of
 
 JUDGED = (
-    "trajectory_id text, parent_id text, problem_id text, is_repaired bool, is_correct bool, outcome text, "
+    "trajectory_id text, parent_id text, problem_id text, is_repaired bool, is_correct bool, verdict text, "
     "n_tool_calls int, n_tool_success int, n_tool_errors int, ngram_repetition double, line_repetition double, "
     "n_tokens_model int, drop_reason text"
 )
@@ -49,7 +49,7 @@ def trajectories(con: duckdb.DuckDBPyConnection, *given: dict[str, Any]) -> None
         con, "intermediate.trajectories_judged", JUDGED,
         *(
             (
-                t["id"], t.get("mends", "b"), t["problem"], "mends" in t, t.get("drop") != "wrong_answer", "ok", 2,
+                t["id"], t.get("mends", "b"), t["problem"], "mends" in t, t.get("drop") != "wrong_answer", "correct", 2,
                 t.get("success", 1), t.get("errors", 0), 0.12345, 0.0, t.get("tokens", 10), t.get("drop"),
             )
             for t in given
@@ -221,6 +221,26 @@ def test_pass_rates_count_neither_repaired_copies_nor_what_could_not_be_judged(c
     assert rows_of(con, "from marts.pass_rates order by 1") == [
         ("p1", 3, 1, 1, 0.5, 0.3333),
         ("p2", 1, 0, 1, None, 0.0),
+    ]
+
+
+# marts.disagreements
+
+
+def test_disagreements_are_shown_with_their_evidence(con: duckdb.DuckDBPyConnection) -> None:
+    fake(
+        con, "staging.verdicts",
+        "trajectory_id text, verdict text, step text, second_opinion bool, disagreement bool, detail text",
+        ("t1", "correct", "value", False, True, "why"), ("t2", "correct", "exact", None, False, ""),
+    )  # fmt: skip
+    fake(
+        con, "staging.trajectories", "trajectory_id text, problem_id text, arm text, answer_text text",
+        ("t1", "p1", "hint", "5"), ("t2", "p1", "hint", "6"),
+    )  # fmt: skip
+    fake(con, "staging.problems", "problem_id text, gold_answer text, statement text", ("p1", "6", "?"))
+    build(con, "marts.disagreements")
+    assert rows_of(con, "from marts.disagreements") == [
+        ("t1", "p1", "hint", "correct", "value", False, "6", "5", "why", "?")
     ]
 
 

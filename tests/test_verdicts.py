@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from quality.checkers import Check, Checkers
-from quality.comparison import number, opinion
+from quality.equivalence.numbers import number
 from quality.scoring import check_golds, score
 from quality.verifiers import plain_form
 from schemas.records import Problem, Verdict
-from schemas.vocabulary import CheckOutcome, Domain, VerifierName
+from schemas.vocabulary import Domain, Judgement, JudgeStep, VerifierName
 from tests.shared_data import rows
 
 MATH, GYM = VerifierName.MATH_VERIFY, VerifierName.REASONING_GYM
@@ -26,11 +26,9 @@ def checkers(n_workers: int = 1, timeout_s: float = 5.0) -> Checkers:
     return Checkers(n_workers, timeout_s, memory_mb=1024)
 
 
-@pytest.mark.parametrize(
-    ("name", "every", "least"), [("ans_mathverify_tests", 1, 0.965), ("ans_consensus_a", 3, 0.995)]
-)
+@pytest.mark.parametrize(("name", "every", "least"), [("ans_mathverify_tests", 1, 0.98), ("ans_consensus_a", 1, 0.995)])
 async def test_agrees_with_labelled_pairs(name: str, every: int, least: float) -> None:
-    pairs = rows(name)[::every]
+    pairs = [row for row in rows(name)[::every] if not row.get("suspect")]
     async with checkers(2) as pool:
         checks = await asyncio.gather(*(pool.check(MATH, row["gold"], row["pred"]) for row in pairs))
     right = sum(check.is_correct == row["expected"] for check, row in zip(checks, pairs, strict=True))
@@ -38,37 +36,34 @@ async def test_agrees_with_labelled_pairs(name: str, every: int, least: float) -
 
 
 async def test_math_verdicts_name_their_step() -> None:
+    steps = {
+        ("72", "72"): ("exact", True, None),
+        (r"\frac{1}{2}", r"$\dfrac{1}{2}$"): ("normalised", True, None),
+        (r"\frac{1}{2}", "0.5"): ("numeric", True, None),
+        (r"\$42409", r"42,409"): ("numeric", True, None),
+        ("72", "73"): ("numeric", False, None),
+        ("B", "(b) 42"): ("choice", True, None),
+        ("3 PM", "15:00"): ("time", True, None),
+        ("North", r"\text{the south}"): ("words", False, None),
+        ("x+1", "1+x"): ("value", True, True),
+        ("(1,2)", "(2,1)"): ("structure", False, False),
+        (r"\sum_{k=1}^n k", r"\sum_{k=1}^{n} k^2"): ("symbolic", False, None),
+    }
     async with checkers() as pool:
-        got = {
-            pair: await pool.check(MATH, *pair)
-            for pair in [
-                ("72", "72"),
-                (r"\frac{1}{2}", r"$\dfrac{1}{2}$"),
-                (r"\frac{1}{2}", "0.5"),
-                ("x+1", "1+x"),
-                ("(1,2)", "(2,1)"),
-                (r"\$42409", r"42,409"),
-                ("50", r"50.0\%"),
-                ("72", "73"),
-                ("North", r"\text{north}"),
-            ]
-        }
+        got = {pair: await pool.check(MATH, *pair) for pair in steps}
         nothing = await pool.check(MATH, "72", None)
         endless = await pool.check(MATH, "72", "1+" * 20_000)
-    assert [(check.is_correct, check.second_opinion, check.detail) for check in got.values()] == [
-        (True, True, "exact"),
-        (True, True, "normalised"),
-        (True, True, "Math-Verify"),
-        (True, None, "Math-Verify"),
-        (False, False, "Math-Verify"),
-        (True, True, "Math-Verify"),
-        (True, True, "Math-Verify"),
-        (False, False, "Math-Verify"),
-        (False, True, "Math-Verify"),
-    ]
-    assert list(got.values())[-1].disagreement
-    assert nothing == Check(False, CheckOutcome.OK, None, "no answer", 0.0)
-    assert (endless.is_correct, endless.outcome) == (None, CheckOutcome.ERROR)
+    assert {pair: (str(c.step), c.is_correct, c.second_opinion) for pair, c in got.items()} == steps
+    assert nothing == Check(Judgement.WRONG, JudgeStep.NONE, None, "no answer", 0.0)
+    assert (endless.verdict, endless.step) == (Judgement.UNDECIDED, JudgeStep.NONE)
+
+
+async def test_two_opinions_that_differ_are_a_disagreement() -> None:
+    async with checkers() as pool:
+        check = await pool.check(MATH, "7 = 11a + c", "11a + c")
+        hanging = await pool.check(MATH, "2", rf"\frac{{{HANGS}}}{{{HANGS}}} + 1")
+    assert (check.is_correct, check.second_opinion, check.disagreement) == (False, True, True), check
+    assert (hanging.verdict, hanging.disagreement) == (Judgement.TIMEOUT, False)
 
 
 async def test_reasoning_gym_scorers_and_plain_forms() -> None:
@@ -80,10 +75,10 @@ async def test_reasoning_gym_scorers_and_plain_forms() -> None:
         for answer in ("1235", "234", "12345", "product"):
             assert (await pool.check(GYM, "1234", answer, product)).is_correct is False, answer
         part_marks = await pool.check(GYM, None, "['A', 'B']", gym_meta("string_insertion", "AB"))
-        assert (part_marks.is_correct, part_marks.outcome) == (False, CheckOutcome.OK)
+        assert part_marks.verdict is Judgement.WRONG
         for broken in ("{}", "[]", "no json", gym_meta("no_such_task", "1"), gym_meta("composite", "1")):
             check = await pool.check(GYM, "1", "1", broken)
-            assert (check.is_correct, check.outcome) == (None, CheckOutcome.ERROR), broken
+            assert (check.is_correct, check.verdict) == (None, Judgement.UNDECIDED), broken
 
 
 def test_plain_form_leaves_other_answers_alone() -> None:
@@ -91,34 +86,6 @@ def test_plain_form_leaves_other_answers_alone() -> None:
         assert plain_form(answer) == answer
     assert plain_form(r"\boxed{-7}") == "-7"
     assert plain_form("50%") == "50"
-
-
-@pytest.mark.parametrize(
-    ("gold", "answer", "expected"),
-    [
-        ("1,000", "1000.0", True),
-        (r"\frac{3}{56}", "0.0535714285714164", True),
-        (r"\frac12", "0.5", True),
-        (r"2\frac{1}{2}", "5/2", True),
-        (r"3.5\times10^4", "35,000", True),
-        ("3e2", "300", True),
-        ("28", r"28\%", True),
-        ("0.28", "28%", True),
-        (r"90^\circ", "90", True),
-        ("0.333", r"\frac13", False),
-        ("(1, 2)", r"\left( 1, \frac{4}{2} \right)", True),
-        ("(1,2)", "[1,2]", None),
-        (r"\text{Even}", "even", True),
-        ("even", "odd", False),
-        ("x+1", "1+x", None),
-        ("12", "1 2", None),
-        ("1", "1e999", None),
-        ("1", "9" * 5000, None),
-        ("1/0", "1", None),
-    ],
-)
-def test_second_opinion(gold: str, answer: str, expected: bool | None) -> None:
-    assert opinion(gold, answer) is expected
 
 
 def test_numbers_are_exact() -> None:
@@ -147,13 +114,13 @@ async def test_golds_must_satisfy_their_own_verifier() -> None:
     ]
     async with checkers() as pool:
         got = await check_golds(problems, pool, "r1")
-    assert [(row["problem_id"], row["is_accepted"], row["outcome"]) for row in got] == [
-        ("good", True, "ok"),
-        ("empty", False, "ok"),
-        ("none", False, "ok"),
-        ("gym", True, "ok"),
-        ("gym_wrong", False, "ok"),
-        ("gym_no_entry", False, "error"),
+    assert [(row["problem_id"], row["is_accepted"], row["verdict"]) for row in got] == [
+        ("good", True, "correct"),
+        ("empty", False, "wrong"),
+        ("none", False, "wrong"),
+        ("gym", True, "correct"),
+        ("gym_wrong", False, "wrong"),
+        ("gym_no_entry", False, "undecided"),
     ]
     assert [row["detail"] == "" for row in got] == [True, False, False, True, False, False]
 
@@ -167,10 +134,10 @@ async def test_verdict_rows() -> None:
     ]
     async with checkers(timeout_s=1.0) as pool:
         got = {row["trajectory_id"]: row async for row in score(iter(trajectories), pool, "r1")}
-    assert {name: (row["is_correct"], row["outcome"], row["disagreement"]) for name, row in got.items()} == {
-        "right": (True, "ok", False),
-        "wrong": (False, "ok", False),
-        "silent": (False, "ok", False),
+    assert {name: (row["is_correct"], row["verdict"], row["disagreement"]) for name, row in got.items()} == {
+        "right": (True, "correct", False),
+        "wrong": (False, "wrong", False),
+        "silent": (False, "wrong", False),
         "hangs": (None, "timeout", False),
     }
     assert got["right"]["detail"] == "output '408': exact"

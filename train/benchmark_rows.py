@@ -1,6 +1,6 @@
 """One row of a benchmark as a problem, for the formats that ask for more than a statement and a gold.
 
-Code problems carry their tests as `quality.code_tests` reads them, and are loaded for evaluation only.
+Code problems carry their tests as `quality.programs.judge` reads them, and are loaded for evaluation only.
 """
 
 import ast
@@ -69,12 +69,12 @@ def asserts(row: Row, source: str, licence: str) -> Problem:
     """MBPP: a sentence and three asserts, which are shown, for they alone say what the function is called."""
     tests = [str(test) for test in row["tests"]]
     setup = row.get("setup") or ""
-    prelude = setup if isinstance(setup, str) else "\n".join(str(line) for line in setup)
+    setup = setup if isinstance(setup, str) else "\n".join(str(line) for line in setup)
     statement = (
         f"{str(row['statement']).strip()} Answer with the whole program in one ```python block. "
         "It must pass these tests:\n\n```python\n" + "\n".join(tests) + "\n```"
     )
-    meta = {"entry_point": _called(tests, str(row.get("reference") or "")), "prelude": prelude}
+    meta = {"entry_point": _called(tests, str(row.get("reference") or "")), "setup": setup}
     return _code(statement, [{"code": test, "hidden": True} for test in tests], meta, source, licence)
 
 

@@ -23,7 +23,7 @@ from factory.rollout.rounds import plan_answers, plan_round, tools_recipe_id
 from factory.run import EVAL, Run, open_run, rebuild_database
 from factory.steps import check_gold_answers
 from factory.workbench import Workbench, name_of_engine
-from quality import code_tests
+from quality.programs.scoring import score_programs
 from quality.scoring import score
 from schemas.recipe import Recipe
 from schemas.records import Trajectory
@@ -162,7 +162,7 @@ async def _judge(run: Run, bench: Workbench, ui: Reporter, trajectories: Iterabl
                 texts = [(t.trajectory_id, text_of(t.segments), run.problems[t.problem_id]) for t in batch]
                 judged: AsyncIterator[dict[str, Any]]
                 if is_code:
-                    judged = code_tests.score_programs(texts, await bench.sandbox(), judge_id(run, texts[0][2]))
+                    judged = score_programs(texts, await bench.sandbox(), judge_id(run, texts[0][2]))
                 else:
                     judged = score(texts, await bench.checkers(), run.ids.judge)
                 rows = []

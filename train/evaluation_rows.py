@@ -9,11 +9,11 @@ from factory.rollout.attempt import text_of
 from factory.run import Run, execution_rules
 from factory.settings import fingerprint
 from factory.workbench import Workbench
-from quality import code_tests
 from quality.answers import extract_answer
+from quality.programs import judge as programs
 from schemas.records import Problem, Trajectory
 from schemas.tables import EVALUATIONS
-from schemas.vocabulary import CheckOutcome, Domain, EvalArm, ExecStatus, VerifierName
+from schemas.vocabulary import Domain, EvalArm, ExecStatus, Judgement, VerifierName
 from train.votes import vote_keys
 from train.windows import Benchmark
 from warehouse.store import Store, chunks, fetch
@@ -40,7 +40,7 @@ def query(store: Store, sql: str, **values: object) -> list[dict[str, Any]]:
 def judge_id(run: Run, problem: Problem) -> str:
     """Hash of what decides a verdict; for programs the sandbox's limits, too."""
     if problem.domain is Domain.CODE:
-        return fingerprint(run.ids.judge, "code tests", code_tests.VERSION, execution_rules(run.recipe))
+        return fingerprint(run.ids.judge, "code tests", programs.VERSION, execution_rules(run.recipe))
     return run.ids.judge
 
 
@@ -113,7 +113,7 @@ def _graded(run: Run, attempt: Attempt, problem: Problem, verdict: dict[str, Any
         "sample_index": trajectory.sample_index,
         "trajectory_id": trajectory.trajectory_id,
         "is_correct": verdict["is_correct"] if verdict else None,
-        "outcome": verdict["outcome"] if verdict else str(CheckOutcome.ERROR),
+        "verdict": verdict["verdict"] if verdict else str(Judgement.UNDECIDED),
         "answer_text": None if is_code else extract_answer(text_of(trajectory.segments)),
         "n_tokens": trajectory.n_tokens_model,
         "n_tool_calls": len(trajectory.tool_calls),

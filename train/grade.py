@@ -143,7 +143,9 @@ async def _grade(
     keys: list[str | None] = []
     judge = recipe.judge
     confine = None if trust else confine_process
-    async with Checkers(judge.n_workers, judge.timeout_s, judge.memory_mb, confine) as checkers:
+    async with Checkers(
+        judge.n_workers, judge.timeout_s, judge.memory_mb, confine, precision=judge.precision
+    ) as checkers:
         with ui.step("verdicts", len(rows), "outputs") as advance:
             for samples in by_problem.values():
                 graded = list(await asyncio.gather(*(_judged(row, checkers) for row in samples)))
@@ -216,7 +218,7 @@ def _rows(
                 "sample_index": index,
                 "trajectory_id": f"recorded:{output.item}",
                 "is_correct": output.check.is_correct,
-                "outcome": str(output.check.outcome),
+                "verdict": str(output.check.verdict),
                 "answer_text": output.answer,
                 "answer_key": key,
                 "n_tokens": None,

@@ -9,7 +9,7 @@ spellings have no advantage over wrong ones.
 from collections.abc import Awaitable, Callable, Sequence
 
 from factory.settings import fingerprint
-from quality.comparison import normal_text, number
+from quality.equivalence.numbers import normal_text, number
 
 MAX_KEY_CHARS = 100
 Same = Callable[[str, str], Awaitable[bool]]

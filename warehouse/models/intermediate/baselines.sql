@@ -9,7 +9,7 @@ select
     t.answer_text,
     t.stop_reason,
     v.is_correct,
-    v.outcome
+    v.verdict
 from staging.trajectories as t
 left join staging.verdicts as v on v.trajectory_id = t.trajectory_id
 where not t.is_candidate

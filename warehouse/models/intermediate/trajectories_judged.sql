@@ -12,7 +12,7 @@ select
     t.problem_id,
     t.is_repaired,
     v.is_correct,
-    v.outcome,
+    v.verdict,
     coalesce(s.n_tool_calls, 0) as n_tool_calls,
     coalesce(s.n_tool_success, 0) as n_tool_success,
     coalesce(s.n_tool_errors, 0) as n_tool_errors,

@@ -58,7 +58,7 @@ select
     t.hints[-1].trigger as trigger,
     c.is_repaired,
     c.is_correct,
-    c.outcome,
+    c.verdict,
     t.answer_text,
     t.stop_reason,
     c.n_tool_calls,

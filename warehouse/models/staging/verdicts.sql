@@ -5,11 +5,12 @@
 -- why:     another time limit or verifier is another judge.
 select
     trajectory_id,
+    verdict,
     is_correct,
     verifier,
+    step,
     second_opinion,
     disagreement,
-    outcome,
     detail
 from derived.verdicts
 where recipe_id = $judge_recipe_id

@@ -1,25 +1,23 @@
-r"""Two answers compared by plain means: exact text, normalised text, exact numbers. Shares no code with Math-Verify.
+r"""One spelling for texts, and plain numbers as fractions: most pairs of answers need nothing else.
 
-It answers only where it can tell: numbers are compared as fractions, lists of numbers side by side, words without
-regard to case. Everything else (formulas, sets, intervals, units) is `None`: no opinion. Everything is bounded: no text
-is evaluated, exponents above 400 and numbers of more than 400 digits are not read.
+Everything is bounded: exponents above 400 and numbers of more than 400 digits are not read.
 """
 
 import re
 from fractions import Fraction
 
 MAX_CHARS = 2_000
-DECIMAL_TOLERANCE = Fraction(1, 10**6)
-"""Relative, and only where one of the two is a rounded decimal (a fraction that terminates is exact)."""
-
 _SPACES = re.compile(r"\\[,;:! ]|(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")
+_PLACES = re.compile(r"\.(\d{0,400})(?:[eE]([-+]?\d{1,3}))?")
+_FLOAT_ERROR = Fraction(1, 10**9)
+_THIN = re.compile(r",\\!\s*")
+_LIST = re.compile(r"\d,\s")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
 _DECIMAL = re.compile(r"([-+]?)(\d{0,400})(?:\.(\d{0,400}))?(?:[eE]([-+]?\d{1,3}))?")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3}){1,100}(?:\.\d{1,400})?")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3}){1,100}(?:\.\d{1,400})?")
 _FRAC = re.compile(r"([-+]?)(\d{0,40})\\frac(?:\{([-+]?[\d.]{1,40})\}|(\d))(?:\{([-+]?[\d.]{1,40})\}|(\d))")
 _TIMES_TEN = re.compile(r"(.{1,60}?)(?:\\times|\\cdot|\u00d7|\*)10(?:\^|\*\*)\{?([-+]?\d{1,3})\}?")
-_WORDS = re.compile(r"[^\W\d_]{2,}(?: [^\W\d_]{2,}){0,10}")
 
 
 def normal_text(text: str) -> str:
@@ -31,7 +29,7 @@ def normal_text(text: str) -> str:
     if len(text) > MAX_CHARS:
         return text
     text = text.replace("\u2212", "-").replace(r"\%", "%").replace(r"\$", "")
-    text = text.replace("{,}", ",").replace(",\\!", ",")
+    text = _THIN.sub(",", text.replace("{,}", ","))
     for opening, closing in _WRAPPERS:
         if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing):
             text = text[len(opening) : -len(closing)].strip()
@@ -44,6 +42,8 @@ def normal_text(text: str) -> str:
 
 def number(text: str) -> Fraction | None:
     r"""The value of `72`, `1,000`, `-.5`, `3e6`, `3\times10^4`, `1/3`, `\frac{1}{3}`, `2\frac{1}{2}`, `28%`, if any."""
+    if _LIST.search(text):
+        return None
     text = normal_text(text).removeprefix("$").replace(r"^{\circ}", "").replace(r"^\circ", "")
     is_percent = text.endswith("%")
     value = _plain_number(text.rstrip("% "))
@@ -77,10 +77,11 @@ def _scaled(value: Fraction, exponent: str) -> Fraction | None:
     return value * Fraction(10) ** int(exponent) if abs(int(exponent)) <= 400 else None
 
 
-def same_number(gold: str, answer: str) -> bool | None:
+def same_number(gold: str, answer: str, tolerance: Fraction) -> bool | None:
     """Whether two numbers are equal; None unless both are numbers.
 
-    A percentage equals both its value and its figure (28 % is 0.28 and 28), as in the questions that ask for percent.
+    `tolerance` is relative, and holds only where one of the two is a rounded decimal (a fraction that terminates is
+    exact). A percentage equals both its value and its figure: 28 % is 0.28, and 28 where the question asks for percent.
     """
     a, b = number(gold), number(answer)
     if a is None or b is None:
@@ -88,29 +89,18 @@ def same_number(gold: str, answer: str) -> bool | None:
     pairs = [(a, b)]
     if ("%" in gold) != ("%" in answer):
         pairs.append((a * 100, b) if "%" in gold else (a, b * 100))
-    is_rounded = any("." in text or "e" in text.lower() for text in (gold.replace(r"\frac", ""), answer))
-    return any(x == y or (is_rounded and abs(x - y) <= DECIMAL_TOLERANCE * max(abs(x), abs(y))) for x, y in pairs)
+    unit = max(half_unit(text) for text in (gold.replace(r"\frac", ""), answer))
+    return any(x == y or (unit > 0 and same_rounded(x, y, unit, tolerance)) for x, y in pairs)
 
 
-def opinion(gold: str, answer: str) -> bool | None:
-    """Whether `answer` means `gold`, as far as plain text and numbers tell; None where they do not."""
-    numeric = same_number(gold, answer)
-    if numeric is not None:
-        return numeric
-    gold, answer = normal_text(gold), normal_text(answer)
-    if gold == answer:
-        return True
-    if _WORDS.fullmatch(gold) and _WORDS.fullmatch(answer):
-        return gold.casefold() == answer.casefold()
-    return _same_list(gold, answer)
+def same_rounded(x: Fraction, y: Fraction, unit: Fraction, tolerance: Fraction) -> bool:
+    """Equal up to the rounding of the last digit, at most the tolerance, or to nine digits: floats are printed so."""
+    difference, size = abs(x - y), max(abs(x), abs(y))
+    return difference <= max(size * _FLOAT_ERROR, min(unit, tolerance * size))
 
 
-def _same_list(gold: str, answer: str) -> bool | None:
-    """Lists in the same brackets whose members are numbers."""
-    if not gold or not answer or gold[0] not in "([" or (gold[0], gold[-1]) != (answer[0], answer[-1]):
-        return None
-    golds, answers = gold[1:-1].split(","), answer[1:-1].split(",")
-    if len(golds) != len(answers) or len(golds) < 2:
-        return None
-    members = [same_number(a, b) for a, b in zip(golds, answers, strict=True)]
-    return None if None in members else all(members)
+def half_unit(text: str) -> Fraction:
+    """Half a unit of the last digit behind the decimal point; 0 where there is none."""
+    if not (match := _PLACES.search(text)):
+        return Fraction(0)
+    return Fraction(1, 2 * 10 ** len(match[1])) * Fraction(10) ** int(match[2] or 0)

@@ -1,0 +1,108 @@
+r"""The opinion on two answers, from the cheapest step that can tell. Symmetric, and bounded in time and memory.
+
+| step | decides where |
+|---|---|
+| `exact` | the texts are equal |
+| `normalised` | they are equal without blanks, delimiters, sizing and spelling of commands |
+| `numeric` | both are plain numbers: compared as fractions |
+| `choice` | the gold is the letter of an option |
+| `time` | both are times, or dates |
+| `words` | both are text |
+| `structure` | both could be read, and one is a list, tuple, set, interval, matrix, equation or inequality |
+| `value` | both could be read as formulas: their values are equal, or equal at every point tried |
+
+No step evaluates text as code, and none shares code with Math-Verify. Where none can tell there is no opinion.
+"""
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from quality.equivalence.nodes import Apply, Node, Number, Symbol, Unreadable, Words
+from quality.equivalence.numbers import normal_text, number, same_number
+from quality.equivalence.prose import bare
+from quality.equivalence.reading import MAX_CHARS, read
+from quality.equivalence.shapes import same
+from quality.equivalence.times import same_time
+from schemas.vocabulary import JudgeStep
+
+TOLERANCE = Fraction(1, 10**6)
+"""Relative, and only where one of the two is a rounded decimal: Math-Verify, too, rounds to six digits."""
+
+_CHOICE = re.compile(r"[({]?([A-J])[)}]?")
+_CHOSEN = re.compile(r"[\[({]([A-Ja-j])[\])}]|([A-Ja-j])(?=$|[.):,]|\s+[-\u2013(])")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_DECIMAL_POINT = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)\.\d+")
+
+
+class Opinion(NamedTuple):
+    """Whether two answers mean the same, and the step that decided; None and `none` where no step can tell."""
+
+    verdict: bool | None
+    step: JudgeStep
+
+    @property
+    def detail(self) -> str:
+        """In words."""
+        by_text = self.step in (JudgeStep.EXACT, JudgeStep.NORMALISED)
+        return str(self.step) if by_text else f"{self.step}: {'equal' if self.verdict else 'different'}"
+
+
+NO_OPINION = Opinion(None, JudgeStep.NONE)
+
+
+def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spelling: bool = True) -> Opinion:
+    """The opinion on `answer`.
+
+    Args:
+        gold: The reference, bare.
+        answer: Model-written, bare, of any content. More than MAX_CHARS are only compared as text.
+        tolerance: Relative, where one of the two is a rounded decimal.
+        by_spelling: Take equal texts for equal answers, whatever they say. Off where a gold is on trial.
+    """
+    if by_spelling and gold.strip() == answer.strip():
+        return Opinion(True, JudgeStep.EXACT)
+    gold, answer = bare(gold), bare(answer)
+    if max(len(gold), len(answer)) > MAX_CHARS:
+        return NO_OPINION
+    plain_gold, plain_answer = normal_text(gold), normal_text(answer)
+    if by_spelling and plain_gold == plain_answer:
+        return Opinion(bool(plain_gold), JudgeStep.NORMALISED)
+    if (numeric := same_number(gold, answer, tolerance)) is not None:
+        return Opinion(numeric, JudgeStep.NUMERIC)
+    if (decimal := _decimal_comma(plain_gold, plain_answer)) is not None:
+        return Opinion(decimal, JudgeStep.NUMERIC)
+    if (chosen := _same_choice(plain_gold, plain_answer)) is not None:
+        return Opinion(chosen, JudgeStep.CHOICE)
+    if (timed := same_time(gold, answer)) is not None:
+        return Opinion(timed, JudgeStep.TIME)
+    try:
+        a, b = read(gold), read(answer)
+        verdict = same(a, b, tolerance)
+    except (Unreadable, RecursionError):
+        return NO_OPINION
+    return NO_OPINION if verdict is None else Opinion(verdict, _step(a, b))
+
+
+def _step(a: Node, b: Node) -> JudgeStep:
+    if isinstance(a, Words) and isinstance(b, Words):
+        return JudgeStep.WORDS
+    are_formulas = all(isinstance(node, Number | Symbol | Apply) for node in (a, b))
+    return JudgeStep.VALUE if are_formulas else JudgeStep.STRUCTURE
+
+
+def _same_choice(gold: str, answer: str) -> bool | None:
+    for letter_of, chosen_in in ((gold, answer), (answer, gold)):
+        letter, chosen = _CHOICE.fullmatch(letter_of), _CHOSEN.match(chosen_in)
+        if letter and chosen:
+            return letter[1] == (chosen[1] or chosen[2]).upper()
+    return None
+
+
+def _decimal_comma(gold: str, answer: str) -> bool | None:
+    """`1000,99` for `1000.99`: only where the other is written with a decimal point, and only if they are equal."""
+    for comma, point in ((gold, answer), (answer, gold)):
+        are_such = _DECIMAL_COMMA.fullmatch(comma) and _DECIMAL_POINT.fullmatch(point)
+        if are_such and number(comma.replace(",", ".")) == number(point):
+            return True
+    return None
