@@ -1,6 +1,6 @@
 """Judging answers against Math-Verify itself, on pairs of real golds and answers, in turns within one run.
 
-    python benchmarks/judging.py [--pairs 50000] [--chunk 5000] [--data ../shared/data] [--check]
+    python benchmarks/judging.py [--pairs 50000] [--chunk 10000] [--data ../shared/data] [--check]
 
 The pairs are drawn with replacement from the recorded trajectories and chains of thought: their golds, and the answers
 that their authors extracted. Both use two processes. Math-Verify runs as its documentation shows it (`parse`, `verify`,
@@ -77,7 +77,7 @@ async def ours(pairs: Sequence[Pair]) -> tuple[list[bool | None], float]:
     """Our verdicts, and the seconds that they took."""
     async with Checkers(N_PROCESSES, timeout_s=4.0, memory_mb=1024) as checkers:
         started = time.perf_counter()
-        checks = await asyncio.gather(*(checkers.check(VerifierName.MATH_VERIFY, p.gold, p.answer) for p in pairs))
+        checks = await checkers.check_all([(VerifierName.MATH_VERIFY, p.gold, p.answer, "{}") for p in pairs])
         return [check.is_correct for check in checks], time.perf_counter() - started
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     """Measure, print the table and the differences, and exit 1 where the bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=50_000)
-    parser.add_argument("--chunk", type=int, default=5_000)
+    parser.add_argument("--chunk", type=int, default=10_000)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 
 1. `quality.equivalence` reads both answers and compares them, in this process: bounded, and nothing is evaluated as
    code. Equal texts, numbers, letters of options, times and words are decided here, about 20,000 a second.
-2. What it decides as a formula or a structure (`value`, `structure`) stands, and Math-Verify gives the second opinion.
+2. What it decides between formulas with symbols stands, and Math-Verify is asked for a second opinion.
 3. What it cannot tell is decided by Math-Verify (`symbolic`), asked in both directions: `verify` is not symmetric.
 
 Ours stands in 2 because it compares values at points, exactly where they are rational: over the labelled sets of
@@ -22,7 +22,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
@@ -42,10 +42,6 @@ _STEP_OF = {
     VerifierName.REASONING_GYM: JudgeStep.SCORER,
     VerifierName.CHOICE: JudgeStep.CHOICE,
 }
-_FINAL = frozenset(
-    (JudgeStep.EXACT, JudgeStep.NORMALISED, JudgeStep.NUMERIC, JudgeStep.CHOICE, JudgeStep.TIME, JudgeStep.WORDS)
-)
-"""Steps after which Math-Verify is not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +155,37 @@ class Checkers:
             self._known[key] = check
         return self._known[key]
 
+    async def check_all(self, wanted: Sequence[tuple[VerifierName, str | None, str | None, str]]) -> list[Check]:
+        """Judge many answers, each different one once, in the order given.
+
+        Args:
+            wanted: The arguments of `check`.
+
+        Raises:
+            SandboxError: no worker is left and none can be started.
+        """
+        different = list(dict.fromkeys(wanted))
+        found = await asyncio.gather(*(self.check(*one) for one in different))
+        check_of = dict(zip(different, found, strict=True))
+        return [check_of[one] for one in wanted]
+
     async def _decide(self, verifier: VerifierName, gold: str | None, answer: str, meta: str, shortcut: bool) -> Check:
         started = time.perf_counter()
         if len(answer) > MAX_ANSWER_CHARS:
             detail = f"an answer of {len(answer):,} characters is not judged"
             return Check(Judgement.UNDECIDED, JudgeStep.NONE, None, detail, 0.0)
         own = compare(gold, answer, self._tolerance, by_spelling=shortcut) if gold is not None else NO_OPINION
-        if verifier is VerifierName.MATH_VERIFY and own.step in _FINAL:
+        if verifier is VerifierName.MATH_VERIFY and own.is_certain:
             return Check(Judgement.of(own.verdict), own.step, None, own.detail, _ms_since(started))
         worker = await self._idle.get()
         if isinstance(worker, SandboxError):
             self._idle.put_nowait(worker)
             raise worker
         started = time.perf_counter()
-        request = {"verifier": verifier, "gold": gold, "answer": answer, "meta": meta}
+        is_second = verifier is VerifierName.MATH_VERIFY and own.verdict is not None
+        request = {"verifier": verifier, "gold": gold, "answer": answer, "meta": meta, "both_ways": not is_second}
         verdict, detail = await self._ask(worker, request)
-        if verifier is VerifierName.MATH_VERIFY and own.verdict is not None:
+        if is_second:
             detail = f"{own.detail}; {detail}"
             return Check(Judgement.of(own.verdict), own.step, verdict.is_correct, detail, _ms_since(started))
         return Check(verdict, _STEP_OF[verifier], own.verdict, detail, _ms_since(started))

@@ -38,8 +38,8 @@ _POINT_ZERO = re.compile(r"(?<=\d)\.0+(?!\d)")
 _FORMATTED = re.compile(r"\\boxed|\\text|[$%,{}=]|\.$|\.0+$|^\s|\s$")
 
 
-def math_verify_equal(gold: str, answer: str) -> tuple[bool | None, str]:
-    r"""Whether Math-Verify takes one for the other, in whichever direction: its `verify` is not symmetric.
+def math_verify_equal(gold: str, answer: str, *, both_ways: bool = True) -> tuple[bool | None, str]:
+    r"""Whether Math-Verify takes the answer for the gold, or, `both_ways`, one for the other: it is not symmetric.
 
     Bare LaTeX, as golds and extracted answers are, is put between dollar signs; anything with its own delimiters keeps
     them. Currency signs, line breaks and `.0` go first: it reads `50.0\%` as 1/2 only, but `50\%` also as 50.
@@ -57,7 +57,7 @@ def math_verify_equal(gold: str, answer: str) -> tuple[bool | None, str]:
     if not parsed_answer:
         return False, "Math-Verify finds no expression in the answer"
     same = partial(verify, float_rounding=_PRECISION[-1], timeout_seconds=None)
-    is_equal = same(parsed_gold, parsed_answer) or same(parsed_answer, parsed_gold)
+    is_equal = same(parsed_gold, parsed_answer) or (both_ways and same(parsed_answer, parsed_gold))
     return bool(is_equal), f"Math-Verify: {'equal' if is_equal else 'different'}"
 
 
@@ -147,7 +147,9 @@ def _looks_harmless(task: str, answer: str) -> bool:
     return task not in FORMULA_SCORERS or _FORMULA.fullmatch(answer) is not None
 
 
-def judge(verifier: str, gold: str | None, answer: str, meta: str) -> tuple[bool | None, str]:
+def judge(
+    verifier: str, gold: str | None, answer: str, meta: str, *, both_ways: bool = True
+) -> tuple[bool | None, str]:
     """One check by name.
 
     Raises:
@@ -155,7 +157,7 @@ def judge(verifier: str, gold: str | None, answer: str, meta: str) -> tuple[bool
     """
     match verifier:
         case VerifierName.MATH_VERIFY if gold is not None:
-            return math_verify_equal(gold, answer)
+            return math_verify_equal(gold, answer, both_ways=both_ways)
         case VerifierName.REASONING_GYM:
             return reasoning_gym_score(meta, answer)
         case VerifierName.CHOICE if gold is not None:

