@@ -9,7 +9,7 @@ import typer
 
 from schemas.errors import FactoryError, UsageError
 from schemas.protocols import Limits
-from schemas.vocabulary import Build, Executor, ExportFormat, SandboxLevel
+from schemas.vocabulary import Build, Executor, ExportFormat, ProblemFormat, SandboxLevel
 
 app = typer.Typer(
     help="A dataset factory for reasoning models that use Python (an open START).",
@@ -60,6 +60,9 @@ def build(
     map_: Annotated[
         list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
     ] = None,
+    format_: Annotated[
+        ProblemFormat | None, typer.Option("--format", help="Of code problems: how the file's tests are written.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")] = None,
     engine: Annotated[str | None, typer.Option(help="transformers, vllm, server or scripted.")] = None,
     model: Annotated[
@@ -93,7 +96,7 @@ def build(
     if dataset is Build.D_START and model is None:
         raise UsageError("build d_start samples a trained model: name it with --model (a folder of `train run`).")
     overrides = collect(
-        problems, map_ or [], limit, engine, model, url or [], executor, ray_address, set_ or [],
+        problems, map_ or [], format_, limit, engine, model, url or [], executor, ray_address, set_ or [],
         skip_bad_rows=skip_bad_rows,
     )  # fmt: skip
     settings, place, ui = load_recipe(recipe, overrides), _home(home), Reporter()

@@ -6,12 +6,13 @@ from typing import Any
 
 from factory.settings import parse_overrides
 from schemas.errors import RecipeError
-from schemas.vocabulary import Executor
+from schemas.vocabulary import Executor, ProblemFormat
 
 
 def collect(
     problems: Path | None,
     mapping: Sequence[str],
+    problem_format: ProblemFormat | None,
     limit: int | None,
     engine: str | None,
     model: str | None,
@@ -30,9 +31,11 @@ def collect(
     values = parse_overrides(assignments)
     if problems is not None:
         pairs = dict(pair(text) for text in mapping)
-        values["problems.sources"] = [{"kind": "file", "path": str(problems), "map": pairs}]
-    elif mapping:
-        raise RecipeError("--map says which columns of a file are meant: it needs --problems FILE.")
+        source = {"kind": "file", "path": str(problems), "map": pairs, "format": problem_format}
+        values["problems.sources"] = [{key: value for key, value in source.items() if value is not None}]
+    elif mapping or problem_format:
+        option = "--map says which columns" if mapping else "--format says how the tests"
+        raise RecipeError(f"{option} of a file are meant: it needs --problems FILE.")
     given = {
         "problems.limit": limit,
         "engine.kind": engine or ("server" if urls else None),

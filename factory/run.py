@@ -15,9 +15,11 @@ from typing import Any
 from factory.rollout.hints import HintLibrary, load_library
 from factory.settings import fingerprint
 from quality.checkers import VERSION as JUDGE_VERSION
+from quality.programs.judge import VERSION as PROGRAMS_VERSION
 from schemas.recipe import Recipe, Sampled
 from schemas.records import Problem
 from schemas.tables import RUN_PROBLEMS, RUNS
+from schemas.vocabulary import Domain
 from warehouse.models import Params
 from warehouse.store import Store
 
@@ -152,6 +154,8 @@ def open_run(
     )
     if build == EVAL:
         judge = fingerprint(judge, EVAL)
+    elif any(problem.domain is Domain.CODE for problem in problems):
+        judge = fingerprint(judge, PROGRAMS_VERSION, execution_rules(recipe))
     ids = RecipeIds(
         baseline=baseline,
         rollout=rollout,

@@ -3,21 +3,22 @@
 A step reads what it needs with SQL, hands it to a pure function of `quality` or `warehouse`, and appends the result.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 
 from factory.progress import Reporter
-from factory.rollout.attempt import answer_region
+from factory.rollout.attempt import answer_of, answer_region
 from factory.run import Run
 from factory.workbench import Workbench
-from quality.answers import extract_answer
 from quality.decontamination import BenchmarkItem, find_contamination
+from quality.programs.scoring import check_program_golds, score_programs
 from quality.scoring import check_golds, score
 from schemas.errors import StepFailed
-from schemas.records import Segment, Trajectory
+from schemas.records import Problem, Segment, Trajectory
 from schemas.tables import CONTAMINATION, DUPLICATE_PAIRS, GOLD_CHECKS, PROBLEMS, SIGNALS, TRAJECTORIES, VERDICTS
+from schemas.vocabulary import Domain
 from warehouse.duplicates import duplicate_pairs
 from warehouse.models import build_models
 from warehouse.repair import repair
@@ -50,13 +51,23 @@ def store_problems(run: Run) -> None:
 
 
 async def check_gold_answers(run: Run, bench: Workbench, ui: Reporter) -> None:
-    """Fill derived.gold_checks with what each problem's own verifier says of its gold."""
+    """Fill derived.gold_checks with what each problem's own verifier, or its tests, say of its gold."""
     done = run.store.ids(GOLD_CHECKS, "problem_id", recipe_id=run.ids.judge)
     missing = [problem for problem in run.problems.values() if problem.problem_id not in done]
     with ui.step("gold check", len(missing), "problems") as advance:
         for batch in chunks(missing, BATCH):
-            run.store.append(GOLD_CHECKS, await check_golds(batch, await bench.checkers(), run.ids.judge))
+            programs, answers = _by_domain(batch)
+            rows = await check_program_golds(programs, await bench.sandbox(), run.ids.judge) if programs else []
+            if answers:
+                rows += await check_golds(answers, await bench.checkers(), run.ids.judge)
+            run.store.append(GOLD_CHECKS, rows)
             advance(len(batch))
+
+
+def _by_domain(problems: Iterable[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Those judged by tests, and the others."""
+    ordered = list(problems)
+    return [p for p in ordered if p.domain is Domain.CODE], [p for p in ordered if p.domain is not Domain.CODE]
 
 
 def mark_contamination(run: Run, items: Sequence[BenchmarkItem], ui: Reporter) -> None:
@@ -90,10 +101,18 @@ async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str
             texts = [
                 (row["trajectory_id"], answer_region(_segments(row)), run.problems[row["problem_id"]]) for row in batch
             ]
+            programs = [item for item in texts if item[2].domain is Domain.CODE]
+            answers = [item for item in texts if item[2].domain is not Domain.CODE]
+            judging = []
+            if programs:
+                judging.append(score_programs(programs, await bench.sandbox(), run.ids.judge))
+            if answers:
+                judging.append(score(answers, await bench.checkers(), run.ids.judge))
             rows = []
-            async for verdict in score(texts, await bench.checkers(), run.ids.judge):
-                rows.append(verdict)
-                advance()
+            for verdicts in judging:
+                async for verdict in verdicts:
+                    rows.append(verdict)
+                    advance()
             run.store.append(VERDICTS, rows)
     _check_share(run)
 
@@ -150,7 +169,10 @@ async def repair_trajectories(run: Run, bench: Workbench, ui: Reporter) -> None:
         TRAJECTORIES,
         [
             fixed.model_copy(
-                update={**update, "answer_text": extract_answer(answer_region(fixed.segments))}
+                update={
+                    **update,
+                    "answer_text": answer_of(run.problems[fixed.problem_id], answer_region(fixed.segments)),
+                }
             ).model_dump()
             for fixed in made
         ],

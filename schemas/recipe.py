@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.vocabulary import OWN_SWITCH, Cut, Domain, Executor, HintFunction, SourceKind
+from schemas.vocabulary import OWN_SWITCH, Cut, Domain, Executor, HintFunction, ProblemFormat, SourceKind
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,6 +39,8 @@ class Source(Section):
     map: dict[str, str] = {}
     """Our column -> the source's column, such as {statement = "problem"}."""
     domain: Domain = Domain.MATH
+    format: ProblemFormat | None = None
+    """file, hub: code problems, and how their tests stand in a row; the domain is then `code`."""
     licence: str | None = None
     """Where the rows have no licence column. Unset: `unknown`."""
     limit: int | None = Field(default=None, ge=1)
@@ -49,6 +51,8 @@ class Source(Section):
             raise ValueError("a reasoning-gym source needs 'task' and 'count'")
         if self.kind is not SourceKind.REASONING_GYM and not self.path:
             raise ValueError(f"a {self.kind} source needs 'path'")
+        if self.format is not None and self.kind is SourceKind.REASONING_GYM:
+            raise ValueError("a reasoning-gym source has no format")
         return self
 
 

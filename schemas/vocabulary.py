@@ -203,6 +203,19 @@ class VerifierName(StrEnum):
     """The problem's tests, run in the sandbox."""
 
 
+class ProblemFormat(StrEnum):
+    """How a code problem stands in its row (`factory.problems.formats`)."""
+
+    ASSERTS = "asserts"
+    """A sentence and asserts, as in MBPP."""
+    FUNCTION = "function"
+    """A function to complete and a `check` that calls it, as in HumanEval."""
+    CONTEST = "contest"
+    """Public and private tests, on standard input or calls, as in LiveCodeBench."""
+    STDIN = "stdin"
+    """A statement and pairs of input and output."""
+
+
 class SourceKind(StrEnum):
     """Where problems come from."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from factory.problems.formats import asserts, contest, function
 from factory.sandbox.pool import open_sandbox
 from quality.programs.final import final_program
 from quality.programs.judge import judge_program
@@ -17,7 +18,6 @@ from schemas.protocols import Limits, Sandbox
 from schemas.records import Problem
 from schemas.vocabulary import Domain, Judgement, VerifierName
 from tests import shared_data
-from train.benchmark_rows import asserts, contest, function
 
 HUMANEVAL = {
     "prompt": "from typing import List\n\ndef helper(x):\n    return x\n\n\ndef total(xs: List[int]):\n    'Sum.'\n",

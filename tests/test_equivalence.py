@@ -117,6 +117,7 @@ def test_long_rubbish_is_left_alone_quickly(piece: str) -> None:
 def test_rounding_is_of_the_last_digit() -> None:
     assert compare(r"\sqrt{65}", "8.062258").verdict  # rounded correctly
     assert compare(r"288\pi", "904.7779199999999").verdict is False  # a float of another number
+    assert compare(r"\frac{27}{128}", "0.210938").verdict  # six places
     assert compare("8/3", "2.6667").verdict is False
     assert compare("8/3", "2.6667", Fraction(1, 100)).verdict
     assert compare("8/3", "2.67", Fraction(1, 100)).verdict

@@ -187,6 +187,6 @@ def test_columns_licence_and_small_extras(tmp_path: Path) -> None:
     assert rejections(tmp_path / "a.jsonl", map={"domain": "domain"}) == [(1, "missing_column"), (2, "bad_value")]
 
 
-def test_code_problems_are_refused_until_they_can_be_judged() -> None:
-    with pytest.raises(RecipeError, match="cannot be judged yet"):
+def test_code_problems_need_a_format() -> None:
+    with pytest.raises(RecipeError, match=r"need a format .*: asserts, function, contest, stdin"):
         load_source(source("a.jsonl", domain="code"), base=Path())

@@ -20,15 +20,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from factory.problems import files, hub, load_source, source_name
+from factory.problems.formats import CODE_FORMATS, OPTIONAL, choice
 from factory.problems.rows import Bad
 from factory.settings import fingerprint
 from schemas.errors import ProblemsError, UsageError
 from schemas.recipe import Recipe, Source
 from schemas.records import Problem
 from schemas.vocabulary import Domain, SourceKind
-from train.benchmark_rows import FORMATS
 from train.windows import Benchmark, Window, windowed
 
+FORMATS: dict[str, Callable[..., Problem]] = {"choice": choice} | {str(key): made for key, made in CODE_FORMATS.items()}
 REGISTRY = Path(__file__).parent / "benchmarks.toml"
 HELD_OUT = "held-out"
 GENERATOR = "reasoning-gym:"
@@ -156,8 +157,7 @@ def _converted(
     name: str,
     licence: str,
 ) -> tuple[Iterator[tuple[str, Problem]], list[str]]:
-    optional = {"setup", "reference", "starter_code", "difficulty", "released_at", "metadata", "private"}
-    missing = [theirs for ours, theirs in chosen.items() if theirs not in columns and ours not in optional]
+    missing = [theirs for ours, theirs in chosen.items() if theirs not in columns and ours not in OPTIONAL]
     if missing:
         raise ProblemsError(
             f"no column {', '.join(missing)}.\n  columns: {', '.join(sorted(columns))}\n  next:    --map"

@@ -107,7 +107,7 @@ def _graded(run: Run, attempt: Attempt, problem: Problem, verdict: dict[str, Any
         "model": run.engine_name,
         "problem_id": problem.problem_id,
         "domain": str(problem.domain),
-        "gold_answer": problem.gold_answer,
+        "gold_answer": None if is_code else problem.gold_answer,
         "arm": str(attempt.arm),
         "n_rounds": attempt.n_rounds,
         "sample_index": trajectory.sample_index,

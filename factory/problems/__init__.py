@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from factory.problems import files, hub
+from factory.problems.code import check_code_map, check_code_rows
 from factory.problems.generated import generate
 from factory.problems.rows import Rejected, WrongColumns, check_map, check_rows, normalise, problem_id
 from schemas.errors import ProblemsError, RecipeError
 from schemas.recipe import Problems, Source
 from schemas.records import Problem
-from schemas.vocabulary import Domain, RejectReason, SourceKind
+from schemas.vocabulary import Domain, ProblemFormat, RejectReason, SourceKind
 
 __all__ = ["Loaded", "LoadedProblems", "load_problems", "load_source", "normalise", "problem_id"]
 
@@ -102,7 +103,7 @@ def load_source(source: Source, *, base: Path) -> Loaded:
 
     Raises:
         ProblemsError: the source as a whole cannot be read, or no row has a required column.
-        RecipeError: unknown task, setting or column name; code problems, which nobody judges yet.
+        RecipeError: unknown task, setting or column name; code problems without a format.
     """
     stream = _Stream(source, base)
     problems = list(stream)
@@ -141,14 +142,17 @@ def load_problems(settings: Problems, *, base: Path) -> LoadedProblems:
 
 
 def _items(source: Source, base: Path, name: str) -> Iterator[Problem | Rejected]:
-    if source.domain is Domain.CODE:
-        raise RecipeError(f"{name}: code problems cannot be judged yet, so none is loaded. Use domain math or science.")
-    check_map(source)
+    if source.domain is Domain.CODE and source.format is None:
+        formats = ", ".join(ProblemFormat)
+        raise RecipeError(f"{name}: code problems need a format that says how their tests are written: {formats}.")
+    (check_map if source.format is None else check_code_map)(source)
     if source.kind is SourceKind.REASONING_GYM:
         return iter(generate(source))
     if source.kind is SourceKind.HUB:
-        return check_rows(hub.read_rows(source, base=base), source, name=name)
-    return check_rows(files.read_rows(base / Path(str(source.path)).expanduser()), source, name=name)
+        rows = hub.read_rows(source, base=base)
+    else:
+        rows = files.read_rows(base / Path(str(source.path)).expanduser())
+    return (check_rows if source.format is None else check_code_rows)(rows, source, name=name)
 
 
 def _take_turns(streams: list[_Stream]) -> Iterator[Problem]:

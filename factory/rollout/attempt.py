@@ -10,9 +10,10 @@ from factory.rollout.outputs import spelled
 from factory.rollout.plan import Planned
 from factory.run import Run
 from quality.answers import extract_answer
+from quality.programs.final import written_program
 from schemas.protocols import Codec, Engine
-from schemas.records import HintUse, Segment, Trajectory
-from schemas.vocabulary import Origin, SandboxLevel, StopReason
+from schemas.records import HintUse, Problem, Segment, Trajectory
+from schemas.vocabulary import Domain, Origin, SandboxLevel, StopReason
 
 FAILED = (StopReason.ENGINE_ERROR, StopReason.SANDBOX_LOST)
 
@@ -61,7 +62,7 @@ async def attempt(run: Run, plan: Planned, means: Means, level: SandboxLevel | N
         segments=segments,
         hints=tuple(draft.hints),
         tool_calls=tuple(draft.tool_calls),
-        answer_text=extract_answer(text_of(segments) if plan.answers_anywhere else answer_region(segments)),
+        answer_text=answer_of(plan.problem, text_of(segments) if plan.answers_anywhere else answer_region(segments)),
         stop_reason=draft.stop_reason or StopReason.END,
         error=draft.error,
         n_tokens_model=_count(segments, Origin.MODEL),
@@ -72,6 +73,13 @@ async def attempt(run: Run, plan: Planned, means: Means, level: SandboxLevel | N
         sandbox_s=round(draft.sandbox_s, 3),
         created_at=datetime.now(UTC),
     )
+
+
+def answer_of(problem: Problem, text: str) -> str | None:
+    """The final answer, or for a code problem the final program; None where there is none."""
+    if problem.domain is Domain.CODE:
+        return written_program(text, json.loads(problem.meta).get("entry_point"))
+    return extract_answer(text)
 
 
 def answer_region(segments: Sequence[Segment]) -> str:

@@ -2,7 +2,7 @@
 
 Public tests are the JSON list of `Problem.tests`: {"input", "output"} for programs that read standard input, {"call",
 "output"} for functions and Solution classes, the call as Python source. A test marked {"hidden": true} is never shown.
-Code problems enter a build when this factory can judge them; until then this is used by tests alone.
+Hidden tests may carry a call, too: it is left out with them.
 """
 
 import json
@@ -13,10 +13,17 @@ from schemas.records import Problem
 MAX_SAMPLES = 5
 
 
+def public_samples(problem: Problem) -> list[dict[str, str]]:
+    """The tests that may be shown and can be: with an input or a call, and an output."""
+    shown = [test for test in json.loads(problem.tests or "[]") if not test.get("hidden")]
+    return [test for test in shown if "output" in test and not {"input", "call"}.isdisjoint(test)][:MAX_SAMPLES]
+
+
 def debug_program(problem: Problem, templates: Mapping[str, str]) -> str:
-    """The filled-in template for a problem: `starter` with starter code, `function` with calls, else `stdin`."""
-    tests = [test for test in json.loads(problem.tests or "[]") if not test.get("hidden")][:MAX_SAMPLES]
-    kind = "starter" if problem.starter_code else "function" if tests and "call" in tests[0] else "stdin"
+    """The filled-in template for a problem: `starter` with a class to complete, `function` with calls, else `stdin`."""
+    tests = public_samples(problem)
+    has_calls = bool(tests) and "call" in tests[0]
+    kind = "starter" if "class Solution" in (problem.starter_code or "") else "function" if has_calls else "stdin"
     receiver = "solution." if kind == "starter" else ""
     filled = {
         "{starter_code}": (problem.starter_code or "").rstrip(),

@@ -167,7 +167,9 @@ def plan_hints(
         body = _capitalised_after(lead, hint.text)
         kept = text[: point.char_offset]
         gap = "" if not kept or kept[-1].isspace() else " " if point.cut is not Cut.END else "\n\n"
-        planned.append(PlannedHint(branch, hint, point, f"{gap}{lead}{body}\n{program}{FENCE}{settings.code_start}"))
+        start = "" if program else settings.code_start  # a template shows how the code begins
+        text_of_hint = f"{gap}{lead}{body}\n{program}{FENCE}{start}"
+        planned.append(PlannedHint(branch, hint, point, text_of_hint))
     return planned
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from factory.rollout.debug import debug_program
+from factory.rollout.debug import debug_program, public_samples
 from factory.rollout.hints import PlannedHint, Reassurance, opening_of, plan_hints, reassurance_of
 from factory.run import Run
 from schemas.protocols import Sampling
@@ -43,10 +43,14 @@ class Planned:
 
 
 def messages_for(run: Run, problem: Problem) -> tuple[dict[str, str], ...]:
-    """The chat that puts a problem to the model. Baseline and hint share it."""
+    """The chat that puts a problem to the model. Baseline and hint share it.
+
+    The suffix asks for a final answer, which a program is not: code problems say themselves what is wanted.
+    """
     prompt = run.recipe.prompt
     system = ({"role": "system", "content": prompt.system},) if prompt.system else ()
-    return (*system, {"role": "user", "content": problem.statement + prompt.suffix})
+    suffix = "" if problem.domain is Domain.CODE else prompt.suffix
+    return (*system, {"role": "user", "content": problem.statement + suffix})
 
 
 def plan_baselines(run: Run, problem_ids: Sequence[str]) -> Iterator[Planned]:
@@ -100,15 +104,16 @@ def plan_branches(run: Run, baselines: Iterable[Mapping[str, Any]]) -> Iterator[
     settings = run.recipe.hint
     for row in baselines:
         problem = run.problems[row["problem_id"]]
+        is_debug = problem.domain is Domain.CODE and bool(public_samples(problem))
         hints = plan_hints(
             row["trajectory_id"],
             row["text"],
             stop_reason=StopReason(row["stop_reason"]),
-            domain=problem.domain,
+            domain=Domain.CODE if is_debug else Domain.MATH,  # without a sample there is nothing to debug with
             settings=settings,
             library=run.library,
             seed=run.recipe.seed,
-            program=debug_program(problem, run.library.templates) if problem.domain is Domain.CODE else "",
+            program=debug_program(problem, run.library.templates) if is_debug else "",
         )
         for hint in hints:
             yield Planned(

@@ -13,7 +13,7 @@ ends in code, for such a text has no stop token to stand before. Its last result
 from collections.abc import Iterable, Iterator
 
 from factory.rollout.attempt import text_of
-from factory.rollout.debug import debug_program
+from factory.rollout.debug import debug_program, public_samples
 from factory.rollout.hints import PlannedHint, plan_hints
 from factory.rollout.plan import (
     Planned,
@@ -58,7 +58,7 @@ def plan_answers(run: Run, problems: Iterable[Problem], n_samples: int, *, tools
             sampling=Sampling(settings.temperature, settings.top_p),
             max_tokens=settings.max_tokens,
             max_calls=run.recipe.hint.max_calls if tools else 0,
-            messages=_messages(run, problem),
+            messages=messages_for(run, problem),
             hint=opening_for(run, problem.problem_id, index, run.recipe.hint) if tools else None,
             reassurance=reassurance_for(run, problem.problem_id, index, run.recipe.hint) if tools else None,
             answers_anywhere=True,
@@ -98,7 +98,7 @@ def plan_round(
             sampling=Sampling(settings.temperature, settings.top_p),
             max_tokens=settings.max_tokens,
             max_calls=settings.max_calls,
-            messages=_messages(run, problem),
+            messages=messages_for(run, problem),
             baseline=baseline if is_first else None,
             hint=hint,
             earlier=None if is_first else trajectory,
@@ -112,7 +112,7 @@ def _hint(run: Run, trajectory: Trajectory, problem: Problem, number: int) -> Pl
     """The hint of one round. Code problems get the debug hint where the recipe has it and a test may be shown."""
     allowed = run.recipe.hint.functions
     program = ""
-    if problem.domain is Domain.CODE and HintFunction.DEBUG in allowed and '"output"' in (problem.tests or ""):
+    if problem.domain is Domain.CODE and HintFunction.DEBUG in allowed and public_samples(problem):
         domain, functions = Domain.CODE, allowed
         program = debug_program(problem, run.library.templates)
     else:
@@ -131,11 +131,3 @@ def _hint(run: Run, trajectory: Trajectory, problem: Problem, number: int) -> Pl
         program=program,
     )
     return hints[0] if hints else None
-
-
-def _messages(run: Run, problem: Problem) -> tuple[dict[str, str], ...]:
-    """As in a build; the suffix asks for a final answer, which a program is not, so code problems go without."""
-    messages = messages_for(run, problem)
-    if problem.domain is not Domain.CODE:
-        return messages
-    return (*messages[:-1], {"role": "user", "content": problem.statement})

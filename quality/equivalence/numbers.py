@@ -94,9 +94,18 @@ def same_number(gold: str, answer: str, tolerance: Fraction) -> bool | None:
 
 
 def same_rounded(x: Fraction, y: Fraction, unit: Fraction, tolerance: Fraction) -> bool:
-    """Equal up to the rounding of the last digit, at most the tolerance, or to nine digits: floats are printed so."""
+    """Equal up to the rounding of the last digit, or to nine digits: floats are printed so."""
     difference, size = abs(x - y), max(abs(x), abs(y))
-    return difference <= max(size * _FLOAT_ERROR, min(unit, tolerance * size))
+    return difference <= max(size * _FLOAT_ERROR, rounding_allowed(size, unit, tolerance))
+
+
+def rounding_allowed(size: Fraction, unit: Fraction, tolerance: Fraction) -> Fraction:
+    """By how much two numbers of this size may differ because one is rounded by `unit`.
+
+    With a tolerance of 10^-6, decimals of six places or of six significant digits are taken for rounded ones.
+    """
+    has_places = unit <= tolerance / 2 and size >= 100 * unit
+    return unit if has_places else min(unit, tolerance * size)
 
 
 def half_unit(text: str) -> Fraction:

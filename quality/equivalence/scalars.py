@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from quality.equivalence.nodes import Apply, Node, Symbol, Unreadable
-from quality.equivalence.numbers import same_rounded
+from quality.equivalence.numbers import rounding_allowed, same_rounded
 from quality.equivalence.values import (
     N_POINTS,
     RELATIVE,
@@ -64,7 +64,7 @@ def close(x: Value, y: Value, unit: Fraction = Fraction(0), tolerance: Fraction 
         return x == y or (unit > 0 and same_rounded(x, y, unit, tolerance))
     x, y = (float(value) if isinstance(value, Fraction) else value for value in (x, y))
     difference, size = abs(x - y), max(abs(x), abs(y))
-    if difference <= max(RELATIVE * size, min(float(unit), float(tolerance) * size)):
+    if difference <= max(RELATIVE * size, float(rounding_allowed(Fraction(size), unit, tolerance))):
         return True
     if size < 1e-9 or (difference <= 1e-6 * size and not unit):
         return None  # cancellation, or two values that happen to be near

@@ -15,6 +15,11 @@ def final_program(text: str, entry_point: str | None) -> str:
     return python[-1].code if python else text
 
 
+def written_program(text: str, entry_point: str | None) -> str | None:
+    """As `final_program`, but None where the text holds no Python block."""
+    return final_program(text, entry_point) if any(block.is_python for block in blocks(text)) else None
+
+
 def _defines(code: str, entry_point: str) -> bool:
     name = re.escape(entry_point.rpartition(".")[2])
     return re.search(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{name}\b|^{name}[ \t]*=", code, re.MULTILINE) is not None

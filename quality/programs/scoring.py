@@ -1,17 +1,43 @@
-"""Rows of derived.verdicts for programs."""
+"""Rows of derived.gold_checks and derived.verdicts for programs."""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from quality.programs.judge import judge_program
 from schemas.protocols import Sandbox
 from schemas.records import Problem, Verdict
-from schemas.vocabulary import JudgeStep, VerifierName
+from schemas.vocabulary import Judgement, JudgeStep, VerifierName
 
 _AT_ONCE = 16
+
+
+async def check_program_golds(problems: Sequence[Problem], sandbox: Sandbox, recipe_id: str) -> list[dict[str, Any]]:
+    """Run every problem's tests on its own reference solution: rows of derived.gold_checks, in the same order.
+
+    A problem whose reference fails has broken tests, or needs what the sandbox does not give; one without a reference
+    is taken as it is, and says so.
+    """
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def check(problem: Problem) -> dict[str, Any]:
+        is_accepted, verdict, detail = True, Judgement.CORRECT, "no reference solution to try the tests on"
+        if problem.gold_answer is not None:
+            async with at_once:
+                found = await judge_program(problem.gold_answer, problem, sandbox)
+            is_accepted, verdict = found.is_correct is True, found.verdict
+            detail = "" if is_accepted else f"the reference solution: {found.detail}"
+        return {
+            "problem_id": problem.problem_id,
+            "recipe_id": recipe_id,
+            "is_accepted": is_accepted,
+            "verdict": str(verdict),
+            "detail": detail,
+        }
+
+    return list(await asyncio.gather(*map(check, problems)))
 
 
 async def score_programs(

@@ -1,6 +1,15 @@
-"""One row of a benchmark as a problem, for the formats that ask for more than a statement and a gold.
+"""Rows that ask for more than a statement and a gold: code problems with tests, and multiple choice.
 
-Code problems carry their tests as `quality.programs.judge` reads them, and are loaded for evaluation only.
+Code problems carry their tests as `quality.programs.judge` reads them. A test that the statement shows is public: it
+may be shown again, as a sample of the debug hint; the others are marked hidden and no model ever sees them. Of asserts
+(MBPP) an evaluation shows all, as is customary; a build shows the first alone, so that passing means something.
+
+| format | columns of ours |
+|---|---|
+| `asserts` | statement, tests (list of asserts), setup, reference |
+| `function` | prompt, tests (source of `check`), entry_point, reference |
+| `contest` | statement, public, private, starter_code, metadata, ... (LiveCodeBench) |
+| `stdin` | statement, tests (list of {input, output}), reference, special_judge, checker |
 """
 
 import ast
@@ -15,13 +24,16 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from factory.problems import problem_id
+from factory.problems.rows import problem_id
 from schemas.errors import ProblemsError
 from schemas.records import Problem
-from schemas.vocabulary import Domain, VerifierName
+from schemas.vocabulary import Domain, ProblemFormat, VerifierName
 
 Row = Mapping[str, Any]
 LETTERS = "ABCD"
+_READS_STDIN = (
+    "Write a Python program that reads standard input and prints the answer. Answer with it in one ```python block."
+)
 
 
 class _NoObjects(pickle.Unpickler):
@@ -52,7 +64,7 @@ def choice(row: Row, source: str, licence: str) -> Problem:
     )
 
 
-def function(row: Row, source: str, licence: str) -> Problem:
+def function(row: Row, source: str, licence: str, *, show_all: bool = True) -> Problem:
     """HumanEval: complete a function; `check` calls it. What the prompt has before the function is the prelude."""
     prompt, entry = str(row["prompt"]), str(row["entry_point"])
     head = re.search(rf"^def {re.escape(entry)}\b", prompt, re.MULTILINE)
@@ -62,23 +74,54 @@ def function(row: Row, source: str, licence: str) -> Problem:
     )
     tests = [{"code": f"{row['tests']}\ncheck({entry})\n", "hidden": True}]
     meta = {"entry_point": entry, "prelude": prompt[: head.start()] if head else ""}
-    return _code(statement, tests, meta, source, licence, starter_code=prompt)
+    body = str(row.get("reference") or "")
+    reference = body if not body or re.search(rf"^def {re.escape(entry)}\b", body, re.MULTILINE) else prompt + body
+    return _code(statement, tests, meta, source, licence, starter_code=prompt, reference=reference or None)
 
 
-def asserts(row: Row, source: str, licence: str) -> Problem:
-    """MBPP: a sentence and three asserts, which are shown, for they alone say what the function is called."""
-    tests = [str(test) for test in row["tests"]]
+def asserts(row: Row, source: str, licence: str, *, show_all: bool = True) -> Problem:
+    """MBPP: a sentence and asserts, of which some are shown, for they alone say what the function is called."""
+    tests = [str(test).strip() for test in row["tests"]]
     setup = row.get("setup") or ""
     setup = setup if isinstance(setup, str) else "\n".join(str(line) for line in setup)
+    reference = str(row.get("reference") or "")
+    shown = tests if show_all else tests[:1]
     statement = (
         f"{str(row['statement']).strip()} Answer with the whole program in one ```python block. "
-        "It must pass these tests:\n\n```python\n" + "\n".join(tests) + "\n```"
+        f"It must pass {'these tests' if len(shown) > 1 else 'this test'}:\n\n```python\n" + "\n".join(shown) + "\n```"
     )
-    meta = {"entry_point": _called(tests, str(row.get("reference") or "")), "setup": setup}
-    return _code(statement, [{"code": test, "hidden": True} for test in tests], meta, source, licence)
+    meta = {"entry_point": _called(tests, reference), "setup": setup}
+    made = [_assert(test, hidden=test not in shown) for test in tests]
+    return _code(statement, made, meta, source, licence, reference=reference or None)
 
 
-def contest(row: Row, source: str, licence: str) -> Problem:
+def _assert(test: str, *, hidden: bool) -> dict[str, Any]:
+    """With call and output apart where the assert says `call == literal`, for samples."""
+    made: dict[str, Any] = {"code": test}
+    try:
+        (statement,) = ast.parse(test).body
+        match statement:
+            case ast.Assert(test=ast.Compare(left=ast.Call() as call, ops=[ast.Eq()], comparators=[expected])):
+                ast.literal_eval(expected)
+                made |= {"call": ast.unparse(call), "output": ast.unparse(expected)}
+    except (SyntaxError, ValueError):
+        pass
+    return made | ({"hidden": True} if hidden else {})
+
+
+def stdin(row: Row, source: str, licence: str, *, show_all: bool = True) -> Problem:
+    """A contest problem whose programs read standard input. A test without `hidden` is public."""
+    tests = row["tests"] if isinstance(row["tests"], list) else json.loads(row["tests"])
+    made = [
+        {"input": str(t["input"]), "output": str(t["output"])} | ({"hidden": True} if t.get("hidden") else {})
+        for t in tests
+    ]
+    meta = {name: row[name] for name in ("special_judge", "checker", "tolerance") if row.get(name)}
+    statement = f"{str(row['statement']).strip()}\n\n{_READS_STDIN}"
+    return _code(statement, made, meta, source, licence, reference=str(row.get("reference") or "") or None)
+
+
+def contest(row: Row, source: str, licence: str, *, show_all: bool = True) -> Problem:
     """LiveCodeBench: a program that reads stdin, or a method of `Solution` where the task brings starter code."""
     starter = str(row.get("starter_code") or "")
     told = json.loads(row.get("metadata") or "{}")
@@ -89,10 +132,7 @@ def contest(row: Row, source: str, licence: str) -> Problem:
     if starter.strip():
         how = f"Complete this code. Answer with all of it in one ```python block.\n\n```python\n{starter.rstrip()}\n```"
     else:
-        how = (
-            "Write a Python program that reads standard input and prints the answer. "
-            "Answer with it in one ```python block."
-        )
+        how = _READS_STDIN
     statement = f"{str(row['statement']).strip()}\n\n{how}"
     released_at = str(row["released_at"])[:10] if row.get("released_at") else None
     return _code(
@@ -107,16 +147,33 @@ def contest(row: Row, source: str, licence: str) -> Problem:
     )
 
 
-FORMATS: dict[str, Callable[[Row, str, str], Problem]] = {
-    "choice": choice,
-    "function": function,
-    "asserts": asserts,
-    "contest": contest,
+CODE_FORMATS: dict[ProblemFormat, Callable[..., Problem]] = {
+    ProblemFormat.FUNCTION: function,
+    ProblemFormat.ASSERTS: asserts,
+    ProblemFormat.CONTEST: contest,
+    ProblemFormat.STDIN: stdin,
 }
+REQUIRED = {
+    ProblemFormat.FUNCTION: ("prompt", "tests", "entry_point"),
+    ProblemFormat.ASSERTS: ("statement", "tests"),
+    ProblemFormat.CONTEST: ("statement", "public"),
+    ProblemFormat.STDIN: ("statement", "tests"),
+}
+OPTIONAL = (
+    "setup", "reference", "starter_code", "difficulty", "released_at", "metadata", "private", "special_judge",
+    "checker", "tolerance",
+)  # fmt: skip
 
 
 def _code(
-    statement: str, tests: list[dict[str, Any]], meta: dict[str, Any], source: str, licence: str, **more: str | None
+    statement: str,
+    tests: list[dict[str, Any]],
+    meta: dict[str, Any],
+    source: str,
+    licence: str,
+    *,
+    reference: str | None = None,
+    **more: str | None,
 ) -> Problem:
     if not tests:
         raise ProblemsError("a row has no tests")
@@ -127,6 +184,7 @@ def _code(
         source=source,
         split="test",
         statement=statement,
+        gold_answer=reference,
         tests=text,
         licence=licence,
         verifier=VerifierName.CODE_TESTS,
