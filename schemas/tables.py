@@ -258,6 +258,9 @@ SIGNALS = Table(
         Column("ngram_repetition", FLOAT, "share of 8-grams of words that occurred before in the text", minimum=0),
         Column("line_repetition", FLOAT, "share of lines that occurred before in the text", minimum=0),
         Column("model_share", FLOAT, "share of characters written by the model", minimum=0),
+        Column("delayed_computation", BOOL, "an output repeats what was worked out by hand before its code"),
+        Column("distrusts_output", BOOL, "an output is doubted and worked out again by hand"),
+        Column("n_hand_calculations", INT, "equations between numbers in prose before the first code", minimum=0),
     ),
 )
 

@@ -72,6 +72,9 @@ def test_counts_and_shares_of_a_small_trajectory() -> None:
             "ngram_repetition": 0.0,
             "line_repetition": 0.0,
             "model_share": 0.25,
+            "delayed_computation": False,
+            "distrusts_output": False,
+            "n_hand_calculations": 0,
         }
     ]
 

@@ -145,9 +145,8 @@ async def test_verdict_rows() -> None:
     assert all(list(row) == list(Verdict.model_fields) for row in got.values())
 
 
-@pytest.mark.parametrize(("name", "least"), [("tir_tora_gsm8k", 0.995), ("cot_qwen25math_100x8", 0.985)])
+@pytest.mark.parametrize(("name", "least"), [("tir_tora_gsm8k", 0.995), ("cot_qwen25math_100x8", 0.99)])
 async def test_labels_of_real_trajectories_are_reproduced(name: str, least: float) -> None:
-    """The second set's labels refuse 4:30 p.m. for a gold cut to `4:30p..`, and 10000 for `10{,}000`."""
     labelled = {row["id"]: row for row in rows(name) if row["label"] is not None and row["gold"]}
     todo = ((row["id"], row["text"], problem(row["gold"])) for row in labelled.values())
     same = 0

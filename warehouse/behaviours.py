@@ -1,4 +1,4 @@
-"""How a trajectory uses Python: the filters of CoRT (arXiv 2506.09820) as signals, each with examples that are its tests.
+"""How a trajectory uses Python: the filters of CoRT (arXiv 2506.09820) as signals, with examples that are their tests.
 
 - `delayed_computation`: a result is worked out by hand first, and code then computes the same number.
 - `distrusts_output`: after an output the model doubts it and works it out by hand, instead of going on.
@@ -62,9 +62,10 @@ def distrusts_output(text: str) -> int:
     for piece in split_fences(text):
         if piece.kind is Kind.OUTPUT:
             after_output = True
-        elif piece.kind is Kind.PROSE and after_output and (doubt := _DOUBT.search(piece.text)):
-            if _EQUATION.search(piece.text, doubt.end()):
-                return 1
+            continue
+        doubt = _DOUBT.search(piece.text) if piece.kind is Kind.PROSE and after_output else None
+        if doubt and _EQUATION.search(piece.text, doubt.end()):
+            return 1
     return 0
 
 

@@ -12,8 +12,10 @@ import polars as pl
 
 from schemas.tables import SIGNALS
 from schemas.vocabulary import ExecStatus, Origin
+from warehouse.behaviours import BEHAVIOURS
 from warehouse.texts import model_text, word_ngrams
 
+_TYPES = dict(pl.Schema(SIGNALS.arrow_schema))
 NGRAM_WORDS = 8
 ROWS_AT_ONCE = 20_000
 """Words of so many texts are held at a time."""
@@ -61,7 +63,13 @@ def _signals(trajectories: pl.DataFrame) -> pl.DataFrame:
     n_chars = segment.field("text").str.len_chars()
     by_model = pl.when(segment.field("origin") == str(Origin.MODEL)).then(n_chars).otherwise(0)
     told = (status == str(ExecStatus.OK)) & (stdout.str.strip_chars() != "")
-    frame = trajectories.with_columns(own=model_text(), n_model=pl.col("segments").list.eval(by_model).list.sum())
+    whole = trajectories["segments"].list.eval(segment.field("text")).list.join("")
+    behaviours = [
+        whole.map_elements(rule.find, return_dtype=pl.Int64).cast(_TYPES[rule.name]).alias(rule.name)
+        for rule in BEHAVIOURS
+    ]
+    n_model = pl.col("segments").list.eval(by_model).list.sum()
+    frame = trajectories.with_columns(*behaviours, own=model_text(), n_model=n_model)
     return (
         frame.with_columns(
             n_chars=pl.col("segments").list.eval(n_chars).list.sum(),

@@ -3,7 +3,7 @@
 import datetime
 import re
 
-_TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(?:([ap])\.?\s*(m\.?)?)?", re.IGNORECASE)
+_TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(?:([ap])\.?\s*m\.?)?", re.IGNORECASE)
 _NAMES = "january february march april may june july august september october november december"
 _MONTHS = _NAMES.split()
 _MONTH = "(" + "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS) + r")\.?"
@@ -37,7 +37,7 @@ def _plain(text: str) -> str:
 def _time(text: str) -> tuple[int, int, int, bool] | None:
     """Hour of 24, minute, second, and whether the half of the day is known."""
     match = _TIME.fullmatch(text)
-    if match is None or not (match[2] or match[5]):
+    if match is None or not (match[2] or match[4]):
         return None
     hour, minute, second = int(match[1]), int(match[2] or 0), int(match[3] or 0)
     if hour > 24 or minute > 59 or second > 59 or (match[4] and not 1 <= hour <= 12):
