@@ -175,4 +175,6 @@ def warm_up(precision: int) -> None:
     math_verify_equal(r"\frac{1}{2}", "0.5")
     math_verify_equal(r"\{1, 2\}", r"\left\{2, 1\right\}")
     math_verify_equal(r"x + 1 \le 3", r"x \le 2")
+    math_verify_equal(r"\sum_{k=1}^{n} \frac{k^2}{\sqrt{2}}", r"\prod_{k=1}^n \sin(2k) + e^{\pi x}")
+    math_verify_equal(r"(-\infty, 0] \cup [1, 2)", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}")
     import reasoning_gym  # heavy: only in a worker  # noqa: F401

@@ -43,7 +43,7 @@ class Opinion(NamedTuple):
     verdict: bool | None
     step: JudgeStep
     is_certain: bool = True
-    """False where formulas with symbols were compared, at points: a second opinion is worth having."""
+    """False where two formulas with symbols were compared, at points: a second opinion is worth having."""
 
     @property
     def detail(self) -> str:
@@ -87,8 +87,11 @@ def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spell
         return NO_OPINION
     if verdict is None:
         return NO_OPINION
-    are_constant = symbols(a) | symbols(b) <= _CONSTANTS
-    return Opinion(verdict, _step(a, b, are_constant), are_constant)
+    free_a, free_b = symbols(a) - _CONSTANTS, symbols(b) - _CONSTANTS
+    are_constant = not (free_a or free_b)
+    # What varies is no constant: only two formulas with symbols, or ones that seem equal, are worth another look.
+    is_certain = are_constant or (not verdict and not (free_a and free_b))
+    return Opinion(verdict, _step(a, b, are_constant), is_certain)
 
 
 def _step(a: Node, b: Node, are_constant: bool) -> JudgeStep:
