@@ -119,6 +119,41 @@ def build(
     print(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
+@app.command()
+def decontaminate(
+    recipe: Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")] = "demo",
+    problems: Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")] = None,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
+    ] = None,
+    format_: Annotated[
+        ProblemFormat | None, typer.Option("--format", help="Of code problems: how the file's tests are written.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="aime24, NAME=FILE or org/name?split=test, instead of the recipe's benchmarks; repeatable."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
+    ] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and go on.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Also what each method and threshold would remove.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Evidence as rows: .jsonl, .jsonl.gz or .parquet.")] = None,
+) -> None:
+    """Compare problems with benchmarks, with evidence, before anything is built; nothing is stored."""
+    from factory.contamination import decontaminate as compare
+    from factory.overrides import collect
+    from factory.settings import load_recipe
+
+    overrides = collect(
+        problems, map_ or [], format_, limit, None, None, [], None, None, set_ or [], skip_bad_rows=skip_bad_rows
+    )
+    if against:
+        overrides["decontamination.benchmarks"] = against
+    compare(load_recipe(recipe, overrides), report=report, out=out)
+
+
 @app.command("exec")
 def exec_(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A Python file; - reads the code from stdin.")],

@@ -15,6 +15,7 @@ from typing import Any
 from factory.rollout.hints import HintLibrary, load_library
 from factory.settings import fingerprint
 from quality.checkers import VERSION as JUDGE_VERSION
+from quality.decontamination.find import VERSION as CONTAMINATION_VERSION
 from quality.programs.judge import VERSION as PROGRAMS_VERSION
 from schemas.recipe import Recipe, Sampled
 from schemas.records import Problem
@@ -126,6 +127,7 @@ def open_run(
         benchmarks: Whatever determines the benchmarks' contents.
     """
     library = load_library(recipe.hint.library)
+    by_id = {problem.problem_id: problem for problem in problems}
     model = recipe.engine
     engine: tuple[Any, ...] = (engine_name, model.dtype, model.max_model_len)
     if model.kind != "transformers":  # whose rows keep the ids that they had before there were other engines
@@ -161,9 +163,8 @@ def open_run(
         rollout=rollout,
         repair=fingerprint(rollout, recipe.repair),
         judge=judge,
-        contamination=fingerprint(FORMAT, recipe.decontamination, benchmarks),
+        contamination=fingerprint(CONTAMINATION_VERSION, recipe.decontamination, benchmarks, sorted(by_id)),
     )
-    by_id = {problem.problem_id: problem for problem in problems}
     left_out: dict[str, Any] = {"problems": True, "executor": True, **ONLY_SPEED}
     left_out |= dict.fromkeys(OTHER_SECTIONS[build], True)
     settings = recipe.model_dump(mode="json", exclude=left_out)

@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from factory.problems.formats import bare_statement
 from factory.progress import Reporter
 from factory.rollout.attempt import answer_of, answer_region
 from factory.run import Run
 from factory.workbench import Workbench
-from quality.decontamination import BenchmarkItem, find_contamination
+from quality.decontamination.embeddings import load_encoder
+from quality.decontamination.find import BenchmarkItem, find_contamination
 from quality.programs.scoring import check_program_golds, score_programs
 from quality.scoring import check_golds, score
 from schemas.errors import StepFailed
@@ -72,17 +74,19 @@ def _by_domain(problems: Iterable[Problem]) -> tuple[list[Problem], list[Problem
 
 def mark_contamination(run: Run, items: Sequence[BenchmarkItem], ui: Reporter) -> None:
     """Fill derived.contamination with the problems that repeat a benchmark item."""
-    shard = f"{run.run_id}-{run.ids.contamination}"
+    shard = run.ids.contamination
     if run.store.has(CONTAMINATION, shard):
         return
+    if not items:
+        ui.say("decontamination: the recipe names no benchmarks, so nothing is compared with any")
     rule = run.recipe.decontamination
     with ui.step("decontamination", len(run.problems), "problems") as advance:
         found = find_contamination(
-            [(problem.problem_id, problem.statement) for problem in run.problems.values()],
+            [(problem.problem_id, bare_statement(problem)) for problem in run.problems.values()],
             items,
-            ngram=rule.ngram,
-            lcs_ratio=rule.lcs_ratio,
+            rule,
             recipe_id=run.ids.contamination,
+            encode=load_encoder(rule.embedding_model) if rule.embedding_model and items else None,
         )
         run.store.replace(CONTAMINATION, shard, found)
         advance(len(run.problems))

@@ -175,11 +175,22 @@ class Judge(Section):
 
 
 class Decontamination(Section):
-    """Against which benchmarks, by which rule (Qwen2.5-Math: 13-gram, LCS ratio 0.6)."""
+    """Against which benchmarks, by which methods. Equal texts always count; a method without a threshold is off."""
 
-    benchmarks: tuple[Source, ...] = ()
+    benchmarks: tuple[Source | str, ...] = ()
+    """Sources, or names as `train eval --on` takes them: `aime24`, `NAME=FILE`, `org/name?split=test`."""
+    near_similarity: Share | None = 0.85
+    """near_exact: Jaccard similarity of runs of five characters, between texts with the same numbers."""
     ngram: int = Field(default=13, ge=3)
-    lcs_ratio: Share = 0.6
+    """ngram_lcs: words in a row that must be shared (Qwen2.5-Math: 13)."""
+    lcs_ratio: Share | None = 0.6
+    """ngram_lcs: longest common subsequence over the shorter text (Qwen2.5-Math: 0.6)."""
+    stock_texts: int = Field(default=3, ge=0)
+    """ngram_lcs: a phrase that stands in so many different texts is no evidence; 0: every phrase is."""
+    embedding_model: str = ""
+    """embedding: `embedded` (all-MiniLM-L6-v2 from its package), a hub id, or a local folder; empty: off."""
+    embedding_similarity: Share = 0.8
+    """embedding: cosine of the two vectors."""
 
 
 class Signals(Section):

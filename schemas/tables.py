@@ -211,16 +211,16 @@ GOLD_CHECKS = Table(
 
 CONTAMINATION = Table(
     "derived.contamination",
-    "problem that repeats a benchmark item (the best match)",
-    ("problem_id", "recipe_id"),
+    "problem that repeats an item of a benchmark, by one method (its best match)",
+    ("problem_id", "recipe_id", "benchmark", "method"),
     (
         Column("problem_id", STRING, "the problem"),
-        Column("recipe_id", STRING, "hash of the rule and of the benchmarks' contents"),
+        Column("recipe_id", STRING, "hash of the rule, of the benchmarks' contents and of the run's problems"),
         Column("benchmark", STRING, "the benchmark"),
-        Column("item", STRING, "its item, by its id or row number"),
+        Column("item", STRING, "its item, by row number from 1"),
         Column("method", STRING, "how it was found", values=_words(ContaminationMethod)),
-        Column("score", FLOAT, "longest common subsequence over the shorter text, in words", minimum=0),
-        Column("matched_text", STRING, "the words both have"),
+        Column("score", FLOAT, "in [0, 1], as the method measures it (quality.decontamination)", minimum=0),
+        Column("matched_text", STRING, "the words both have in a row; method embedding: the item's text"),
     ),
 )
 

@@ -243,8 +243,13 @@ class ContaminationMethod(StrEnum):
     """How a problem was found to repeat a benchmark item."""
 
     EXACT = "exact"
+    """Equal texts, layout aside."""
+    NEAR_EXACT = "near_exact"
+    """Nearly the same characters, and the same numbers."""
     NGRAM_LCS = "ngram_lcs"
-    """A common 13-gram and a longest common subsequence of at least 0.6 (Qwen2.5-Math)."""
+    """A common 13-gram and a longest common subsequence of at least 0.6 (Qwen2.5-Math), stock phrases aside."""
+    EMBEDDING = "embedding"
+    """A sentence model finds them alike: a rephrasing."""
 
 
 class RejectReason(StrEnum):

@@ -20,13 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from factory.problems.formats import choice, contest
+from factory.problems.registry import FORMATS, registry
 from factory.settings import load_recipe
 from schemas.errors import ProblemsError, UsageError
 from schemas.recipe import Recipe
 from schemas.vocabulary import Domain, VerifierName
 from tests import shared_data
 from tests.test_code_tests import lcb
-from train.benchmarks import FORMATS, HELD_OUT, load_benchmarks, registry
+from train.benchmarks import HELD_OUT, load_benchmarks
 from train.windows import Benchmark, Window
 
 

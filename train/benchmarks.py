@@ -11,34 +11,23 @@ A benchmark's name is part of every result's key: a generator's holds its seed a
 of one task are two benchmarks. Bad and repeated rows are left out and counted.
 """
 
-import difflib
 import json
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from factory.problems import files, hub, load_source, source_name
-from factory.problems.formats import CODE_FORMATS, OPTIONAL, choice
-from factory.problems.rows import Bad
+from factory.problems import source_name
+from factory.problems.registry import Read, read_benchmark, read_source
 from factory.settings import fingerprint
-from schemas.errors import ProblemsError, UsageError
+from schemas.errors import UsageError
 from schemas.recipe import Recipe, Source
-from schemas.records import Problem
-from schemas.vocabulary import Domain, SourceKind
+from schemas.vocabulary import SourceKind
 from train.windows import Benchmark, Window, windowed
 
-FORMATS: dict[str, Callable[..., Problem]] = {"choice": choice} | {str(key): made for key, made in CODE_FORMATS.items()}
-REGISTRY = Path(__file__).parent / "benchmarks.toml"
 HELD_OUT = "held-out"
 GENERATOR = "reasoning-gym:"
 HELD_OUT_SEED, HELD_OUT_COUNT = 900_001, 100
-
-
-def registry() -> dict[str, dict[str, Any]]:
-    """The registered benchmarks."""
-    return tomllib.loads(REGISTRY.read_text(encoding="utf-8"))
 
 
 def load_benchmarks(wanted: Sequence[str], recipe: Recipe, window: Window, *, base: Path) -> list[Benchmark]:
@@ -55,43 +44,39 @@ def load_benchmarks(wanted: Sequence[str], recipe: Recipe, window: Window, *, ba
         ProblemsError: a source cannot be read, is gated, or has other columns.
         RecipeError: unknown task or setting of a generator.
     """
+    limit = None if window.after or window.before else window.limit
     found: dict[str, Benchmark] = {}
     for text in wanted:
-        sources = recipe.decontamination.benchmarks if text == HELD_OUT else ()
-        made = [windowed(*_of_source(s, window, base), window) for s in sources] or [_load(text, recipe, window, base)]
-        for benchmark in made:
-            if benchmark.name in found:
-                raise UsageError(f"--on names {benchmark.name} twice.")
-            found[benchmark.name] = benchmark
+        for place in _held_out(recipe) if text == HELD_OUT else (text,):
+            read = _read(place, recipe, window, base, limit)
+            if read.name in found:
+                raise UsageError(f"--on names {read.name} twice.")
+            found[read.name] = windowed(read.name, read.items, read.bad, window)
     return list(found.values())
 
 
-def _load(text: str, recipe: Recipe, window: Window, base: Path) -> Benchmark:
-    place, _, query = text.partition("?")
-    settings = dict(parse_qsl(query, keep_blank_values=True))
-    if text == HELD_OUT:
+def _held_out(recipe: Recipe) -> Sequence[Source | str]:
+    if not recipe.decontamination.benchmarks:
         raise UsageError(f"recipe {recipe.name} names no decontamination.benchmarks, so it has no held-out problems.")
-    if place.startswith(GENERATOR):
-        source = _generator(place.removeprefix(GENERATOR), settings, recipe)
-        return windowed(*_of_source(source, window, base), window)
-    name, sign, path = place.partition("=")
-    entry = registry().get(name)
-    if entry is None and not sign and "/" not in name:
-        known = registry()
-        close = difflib.get_close_matches(name, known, n=1)
-        raise UsageError(
-            f"no benchmark is called '{name}'." + (f" Did you mean '{close[0]}'?" if close else "") + "\n"
-            f"  known:  {', '.join(known)}, {HELD_OUT}\n"
-            "  or:     NAME=FILE, a hub id such as org/name?split=test, or reasoning-gym:TASK?count=200&seed=900001"
-        )
-    entry = entry or {"path": name, "split": "test", "format": "answer", "columns": {}}
-    entry = entry | {key: value for key, value in settings.items() if key in ("config", "split", "revision")}
-    if unknown := settings.keys() - {"config", "split", "revision"}:
-        raise UsageError(f"--on {text}: unknown setting {', '.join(sorted(unknown))}; known: config, split, revision")
-    return _registered(name, entry, path or None, window, base)
+    return recipe.decontamination.benchmarks
 
 
-def _generator(task: str, settings: dict[str, str], recipe: Recipe) -> Source:
+def _read(place: Source | str, recipe: Recipe, window: Window, base: Path, limit: int | None) -> Read:
+    if isinstance(place, str) and place.startswith(GENERATOR):
+        place = _generator(place.removeprefix(GENERATOR), recipe)
+    if isinstance(place, Source):
+        return read_source(place, base=base, name=_name(place), limit=limit)
+    return read_benchmark(place, base=base, mapping=window.mapping, limit=limit)
+
+
+def _name(source: Source) -> str:
+    params = f".{fingerprint(source.params)[:4]}" if source.params else ""
+    return source_name(source) + (f"@{source.seed}{params}" if source.kind is SourceKind.REASONING_GYM else "")
+
+
+def _generator(text: str, recipe: Recipe) -> Source:
+    task, _, query = text.partition("?")
+    settings = dict(parse_qsl(query, keep_blank_values=True))
     params = {key: _value(value) for key, value in settings.items() if key not in ("count", "seed")}
     try:
         count, seed = int(settings.get("count", HELD_OUT_COUNT)), int(settings.get("seed", HELD_OUT_SEED))
@@ -111,78 +96,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _registered(name: str, entry: dict[str, Any], path: str | None, window: Window, base: Path) -> Benchmark:
-    is_file = path is not None and not (base / Path(path).expanduser()).is_dir()
-    is_folder = path is not None and not is_file
-    source = Source(
-        kind=SourceKind.FILE if is_file else SourceKind.HUB,
-        path=path or entry["path"],
-        config=None if is_folder else entry.get("config"),
-        revision=entry.get("revision"),
-        split=entry["split"],
-        domain=Domain(entry.get("domain", Domain.MATH)),
-        licence=entry.get("licence"),
-    )
-
-    def read() -> Iterator[tuple[int, Any]]:
-        return files.read_rows(base / Path(str(path)).expanduser()) if is_file else hub.read_rows(source, base=base)
-
-    try:
-        rows = read()
-        columns = next((set(row) for _, row in rows if not isinstance(row, Bad)), set())
-        chosen = _choose(entry["columns"], columns, window.mapping)
-        if entry["format"] == "answer":
-            return windowed(*_of_source(source.model_copy(update={"map": chosen}), window, base, name), window)
-        found, n_bad = _converted(read(), FORMATS[entry["format"]], chosen, columns, name, str(source.licence))
-    except ProblemsError as error:
-        if str(error).startswith(str(source.path)):
-            raise
-        raise ProblemsError(f"{name} ({source.path}): {error}\n  state:   nothing was written.") from None
-    return windowed(name, found, n_bad, window)
-
-
-def _choose(columns: Mapping[str, Sequence[str]], there: set[str], mapping: Mapping[str, str]) -> dict[str, str]:
-    """Of each of our columns the first of theirs that is there; else the first, for the message that it is missing."""
-    chosen = {ours: next((name for name in theirs if name in there), theirs[0]) for ours, theirs in columns.items()}
-    return {**chosen, **mapping}
-
-
-def _converted(
-    rows: Iterable[tuple[int, Any]],
-    convert: Callable[[Mapping[str, Any], str, str], Problem],
-    chosen: Mapping[str, str],
-    columns: set[str],
-    name: str,
-    licence: str,
-) -> tuple[Iterator[tuple[str, Problem]], list[str]]:
-    missing = [theirs for ours, theirs in chosen.items() if theirs not in columns and ours not in OPTIONAL]
-    if missing:
-        raise ProblemsError(
-            f"no column {', '.join(missing)}.\n  columns: {', '.join(sorted(columns))}\n  next:    --map"
-        )
-    bad: list[str] = []
-
-    def items() -> Iterator[tuple[str, Problem]]:
-        for line, row in rows:
-            try:
-                yield str(line), convert({ours: row.get(theirs) for ours, theirs in chosen.items()}, name, licence)
-            except Exception as error:  # a row that its format's reader cannot use, whatever the reason
-                bad.append(f"row {line}: {type(error).__name__}: {error}")
-
-    return items(), bad
-
-
-def _of_source(
-    source: Source, window: Window, base: Path, name: str | None = None
-) -> tuple[str, Iterator[tuple[str, Problem]], list[str]]:
-    """Problems with a gold, through the factory's own loader."""
-    if window.limit and not (window.after or window.before):
-        source = source.model_copy(update={"limit": window.limit})
-    loaded = load_source(source, base=base)
-    if name is None:
-        params = f".{fingerprint(source.params)[:4]}" if source.params else ""
-        name = source_name(source) + (f"@{source.seed}{params}" if source.kind is SourceKind.REASONING_GYM else "")
-    bad = [f"row {row['line']}: {row['reason']}: {row['detail']}" for row in loaded.rejected]
-    return name, ((str(i), problem) for i, problem in enumerate(loaded.problems, 1)), bad

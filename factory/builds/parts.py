@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.problems import load_problems, load_source
+from factory.problems import load_problems
+from factory.problems.registry import load_items
 from factory.progress import Reporter
 from factory.release.promote import Promotion, funnel_rows
 from factory.rollout.generate import generate
@@ -17,7 +18,7 @@ from factory.run import Run, open_run
 from factory.settings import fingerprint
 from factory.steps import store_problems
 from factory.workbench import Workbench, name_of_engine
-from quality.decontamination import BenchmarkItem
+from quality.decontamination.find import BenchmarkItem
 from schemas.recipe import Recipe
 from schemas.tables import REJECTED_PROBLEMS
 from warehouse.files import locked
@@ -49,7 +50,7 @@ async def opened(
     check_rules(recipe.repair.rules)
     load_library(recipe.hint.library)
     loaded = load_problems(recipe.problems, base=Path.cwd())
-    benchmarks = load_benchmarks(recipe)
+    benchmarks = load_items(recipe.decontamination, base=Path.cwd())
     engine = name_of_engine(recipe)
     with locked(home):
         store = Store(home)
@@ -81,15 +82,6 @@ async def generate_missing(
     with ui.step(name, n, "trajectories") as advance:
         await generate(run, bench, missing(), n, advance)
     return n
-
-
-def load_benchmarks(recipe: Recipe) -> list[BenchmarkItem]:
-    """The items that must not be trained on."""
-    items = []
-    for source in recipe.decontamination.benchmarks:
-        loaded = load_source(source, base=Path.cwd())
-        items += [BenchmarkItem(loaded.name, str(i), p.statement) for i, p in enumerate(loaded.problems, 1)]
-    return items
 
 
 def show_funnel(run: Run, ui: Reporter) -> None:

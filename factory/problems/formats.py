@@ -227,3 +227,16 @@ def _private(packed: object) -> list[Any]:
         text = _NoObjects(io.BytesIO(zlib.decompress(base64.b64decode(text)))).load()
     found: list[Any] = json.loads(text)
     return found
+
+
+_ADDED = re.compile(
+    r"(?:Complete this (?:Python function|code)\. )?Answer with (?:the whole (?:function|program)|all of it|it)"
+    r" in one ```python block\.|Write a Python program that reads standard input and prints the answer\."
+    r"|It must pass (?:this test|these tests):|```(?:python)?"
+    r"|Answer with the letter of the right option, such as: The answer is \(A\)\."
+)
+
+
+def bare_statement(problem: Problem) -> str:
+    """The statement without the sentences that its format adds, which all problems of a format share."""
+    return problem.statement if problem.domain is Domain.MATH else _ADDED.sub("", problem.statement).strip()

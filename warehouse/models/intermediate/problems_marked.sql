@@ -5,7 +5,17 @@
 --          $contamination_recipe_id  rule and contents of the benchmarks
 --          $needs_baseline           whether only problems with a wrong baseline are of use (D_seed)
 -- why:     nothing is paid for in vain: golds and contamination are settled before a token is spent, and hints are
---          tried only where the baseline is known to be wrong.
+--          tried only where the baseline is known to be wrong. Of a problem's matches with benchmarks the surest is shown.
+with matches as (
+    select problem_id, benchmark, item
+    from derived.contamination
+    where recipe_id = $contamination_recipe_id
+    qualify row_number() over (
+        partition by problem_id
+        order by list_position(['exact', 'near_exact', 'ngram_lcs', 'embedding'], method), score desc, benchmark
+    ) = 1
+)
+
 select
     p.problem_id,
     p.position,
@@ -24,5 +34,5 @@ select
     end as drop_reason
 from staging.problems as p
 left join derived.gold_checks as g on g.problem_id = p.problem_id and g.recipe_id = $judge_recipe_id
-left join derived.contamination as c on c.problem_id = p.problem_id and c.recipe_id = $contamination_recipe_id
+left join matches as c on c.problem_id = p.problem_id
 left join intermediate.baselines as b on b.problem_id = p.problem_id
