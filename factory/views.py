@@ -117,7 +117,9 @@ def show_story(home: Path, wanted: str) -> None:
             "where t.problem_id = ? order by t.arm, t.sample_index, t.is_repaired",
             [problem_id],
         )
-        contaminated = fetch(con, "select * from derived.contamination where problem_id = ?", [problem_id])
+        contaminated = fetch(
+            con, "select * from staging.contamination where problem_id = ? order by score desc", [problem_id]
+        )
     out = make_console()
     _line(out, f"problem {problem_id}  ({problem['domain']}, {problem['source']})", "bold")
     _line(out, f"  {problem['statement']}")

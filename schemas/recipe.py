@@ -194,12 +194,18 @@ class Decontamination(Section):
 
 
 class Signals(Section):
-    """When a text counts as repetitive."""
+    """Which measured properties drop a trajectory. The last three are CoRT's filters (warehouse.behaviours)."""
 
     max_ngram_repetition: Share = 0.3
     """Share of 8-grams of words that occurred before in the same text."""
     max_line_repetition: Share = 0.5
     """Share of lines that occurred before in the same text."""
+    drop_delayed_computation: bool = False
+    """An output repeats what was worked out by hand before its code."""
+    drop_distrust: bool = False
+    """An output is doubted and worked out again by hand."""
+    max_hand_calculations: int | None = Field(default=None, ge=0)
+    """Equations between numbers in prose before the first code; null: any number."""
 
 
 class Duplicates(Section):

@@ -28,11 +28,32 @@ def problems(con: duckdb.DuckDBPyConnection, *ids: str) -> None:
     build(con, "staging.problems")
 
 
+# staging.contamination, marts.contamination
+
+
+def test_contamination_is_counted_per_benchmark_and_method(con: duckdb.DuckDBPyConnection) -> None:
+    problems(con, "p1", "p2")
+    put(
+        con, "derived.contamination",
+        {"problem_id": "p1", "benchmark": "a", "item": "1", "score": 1.0},
+        {"problem_id": "p1", "benchmark": "a", "item": "1", "method": "ngram_lcs", "score": 0.7},
+        {"problem_id": "p2", "benchmark": "a", "item": "1", "method": "ngram_lcs", "score": 0.6},
+        {"problem_id": "p2", "benchmark": "b", "item": "1", "method": "ngram_lcs", "score": 0.8},
+        {"problem_id": "of another run", "benchmark": "b", "item": "2"},
+        {"problem_id": "p1", "benchmark": "b", "item": "2", "recipe_id": "another rule"},
+    )  # fmt: skip
+    build(con, "staging.contamination", "marts.contamination")
+    assert rows_of(con, "from marts.contamination") == [
+        ("a", "ngram_lcs", 2, 1, 0.6, "p2"), ("a", "exact", 1, 1, 1.0, "p1"), ("b", "ngram_lcs", 1, 1, 0.8, "p2"),
+    ]  # fmt: skip
+
+
 # intermediate.problems_marked
 
 
 def marked(con: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
-    build(con, "staging.trajectories", "staging.verdicts", "intermediate.baselines", "intermediate.problems_marked")
+    build(con, "staging.trajectories", "staging.verdicts", "staging.contamination", "intermediate.baselines")
+    build(con, "intermediate.problems_marked")
     rows = rows_of(con, "select problem_id, drop_reason from intermediate.problems_marked order by position")
     assert len(rows) == len(dict(rows))
     return dict(rows)
@@ -59,7 +80,8 @@ def test_problems_marked_gives_every_reason(con: duckdb.DuckDBPyConnection) -> N
     )  # fmt: skip
     put(
         con, "derived.contamination",
-        {"problem_id": "seen", "benchmark": "aime24", "item": "7"},
+        {"problem_id": "seen", "benchmark": "aime25", "item": "3", "method": "ngram_lcs", "score": 1.0},
+        {"problem_id": "seen", "benchmark": "aime24", "item": "7", "method": "near_exact", "score": 0.9},
         {"problem_id": "seen_by_other_rule", "recipe_id": "a rule of another run"},
     )  # fmt: skip
     put(
@@ -158,6 +180,7 @@ def test_a_build_without_baselines_tries_every_problem_that_holds(con: duckdb.Du
         baseline("new"), {"trajectory_id": "s0", "problem_id": "new", "arm": "baseline", "recipe_id": "sample"},
     )  # fmt: skip
     build(con, "staging.trajectories", "staging.verdicts", baseline_recipe_id="", rollout_recipe_id="sample")
+    build(con, "staging.contamination")
     build(con, "intermediate.baselines", "intermediate.problems_marked", needs_baseline=False)
     got = rows_of(con, "select problem_id, drop_reason from intermediate.problems_marked order by position")
     assert got == [("refused", "gold_unverified"), ("seen", "contaminated"), ("new", None)]
@@ -183,6 +206,9 @@ CASES: dict[str, tuple[str, bool | None, dict[str, Any], str | None]] = {
     "wrong": ("end", False, {"ngram_repetition": 0.9}, "wrong_answer"),
     "no_tool": ("end", True, {"n_tool_success": 0, "n_tool_errors": 2, "line_repetition": 0.9}, "no_tool_success"),
     "one_error": ("end", True, GOOD | {"n_tool_errors": 1}, None),
+    "delayed": ("end", True, GOOD | {"delayed_computation": True, "n_hand_calculations": 2}, None),
+    "doubts": ("end", True, GOOD | {"distrusts_output": True}, None),
+    "by_hand": ("end", True, GOOD | {"n_hand_calculations": 3}, None),
     "at_the_limit": ("end", True, GOOD | {"ngram_repetition": 0.3, "line_repetition": 0.5}, None),
     "words_again": ("end", True, GOOD | {"ngram_repetition": 0.31}, "repetitive"),
     "lines_again": ("end", True, GOOD | {"line_repetition": 0.51}, "repetitive"),
@@ -217,6 +243,11 @@ def test_trajectories_judged_heeds_the_recipe(con: duckdb.DuckDBPyConnection) ->
     assert (got["one_error"], got["no_tool"], got["unmeasured"]) == ("tool_error", "tool_error", None)
     got = judged(con, min_tool_success=2)
     assert {got[name] for name in ("good", "long", "at_the_limit")} == {"no_tool_success"}
+    got = judged(con, drop_delayed_computation=True, drop_distrust=True, max_hand_calculations=2)
+    assert (got["delayed"], got["doubts"], got["by_hand"]) == (
+        "delayed_computation", "distrusts_output", "hand_computation",
+    )  # fmt: skip
+    assert judged(con, max_hand_calculations=3)["by_hand"] is None
     got = judged(con, max_ngram_repetition=1.0, max_line_repetition=1.0, min_tool_success=0)
     assert "repetitive" not in got.values()
 

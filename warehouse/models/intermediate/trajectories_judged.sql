@@ -3,6 +3,9 @@
 -- reads:   staging.trajectories, staging.verdicts, derived.signals, intermediate.problems_marked
 -- params:  $min_tool_success      successful tool calls a trajectory must have
 --          $drop_tool_errors      whether one failing call is too many (EMNLP)
+--          $drop_delayed_computation  whether code for what was worked out by hand is a fault (CoRT)
+--          $drop_distrust             whether working an output out again by hand is one (CoRT)
+--          $max_hand_calculations     equations before the first code; null: any number
 --          $max_ngram_repetition  share of repeated 8-grams of words
 --          $max_line_repetition   share of repeated lines
 -- why:     reasons that need other trajectories (duplicates, rank, quota) follow in marts.trajectories_scored.
@@ -18,6 +21,9 @@ select
     coalesce(s.n_tool_errors, 0) as n_tool_errors,
     s.ngram_repetition,
     s.line_repetition,
+    s.delayed_computation,
+    s.distrusts_output,
+    s.n_hand_calculations,
     t.n_tokens_model,
     case
         when t.stop_reason in ('engine_error', 'sandbox_lost') then 'rollout_failed'
@@ -26,6 +32,9 @@ select
         when not v.is_correct then 'wrong_answer'
         when coalesce(s.n_tool_success, 0) < $min_tool_success then 'no_tool_success'
         when $drop_tool_errors and s.n_tool_errors > 0 then 'tool_error'
+        when $drop_delayed_computation and s.delayed_computation then 'delayed_computation'
+        when $drop_distrust and s.distrusts_output then 'distrusts_output'
+        when s.n_hand_calculations > $max_hand_calculations then 'hand_computation'
         when s.ngram_repetition > $max_ngram_repetition or s.line_repetition > $max_line_repetition then 'repetitive'
     end as drop_reason
 from staging.trajectories as t
