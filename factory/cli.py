@@ -149,6 +149,8 @@ def decontaminate(
     overrides = collect(
         problems, map_ or [], format_, limit, None, None, [], None, None, set_ or [], skip_bad_rows=skip_bad_rows
     )
+    if problems is not None and limit is None:
+        overrides["problems.limit"] = None  # the recipe's limit is about its own sources
     if against:
         overrides["decontamination.benchmarks"] = against
     compare(load_recipe(recipe, overrides), report=report, out=out)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from factory.problems import load_problems
 from factory.problems.formats import bare_statement
-from factory.problems.registry import load_items
+from factory.problems.protected import load_items
 from factory.progress import Reporter, make_console, make_table
 from factory.release.row_files import check_ending, write_rows
 from quality.decontamination.embeddings import load_encoder
@@ -37,6 +37,7 @@ THRESHOLDS: dict[str, tuple[float, ...]] = {
     PLAIN: (0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     EMBEDDING: (0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
 }
+STATEMENT = pa.field("statement", pa.string())
 Row = Mapping[str, Any]
 
 
@@ -93,8 +94,9 @@ def decontaminate(recipe: Recipe, *, report: bool, out: Path | None) -> None:
     if report:
         _show_thresholds(found, rule)
     if out is not None:
+        schema = pa.schema([f for f in CONTAMINATION.arrow_schema if f.name != "recipe_id"] + [STATEMENT])
         rows = [{**row, "statement": found.statements[row["problem_id"]]} for row in flagged]
-        n_rows = write_rows(out, rows, CONTAMINATION.arrow_schema.append(pa.field("statement", pa.string())))
+        n_rows = write_rows(out, ({name: row[name] for name in schema.names} for row in rows), schema)
         print(f"{n_rows:,} rows of evidence in {out}")
 
 

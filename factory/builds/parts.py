@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.problems import load_problems
-from factory.problems.registry import load_items
+from factory.problems.protected import load_items
 from factory.progress import Reporter
 from factory.release.promote import Promotion, funnel_rows
 from factory.rollout.generate import generate

@@ -1,4 +1,4 @@
-"""Benchmarks by name: what `train eval --on` asks, and what `[decontamination]` keeps out of the training data.
+"""Benchmarks by name: what `train eval --on` asks, and what no build trains on (`protected`).
 
     aime24                            of the registry (benchmarks.toml), from the hub
     aime24=copy.jsonl.gz              the same from a file or dataset folder
@@ -17,11 +17,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from factory.problems import files, hub, load_source
-from factory.problems.formats import CODE_FORMATS, OPTIONAL, bare_statement, choice
+from factory.problems.formats import CODE_FORMATS, OPTIONAL, choice
 from factory.problems.rows import Bad
-from quality.decontamination.find import BenchmarkItem
 from schemas.errors import ProblemsError, UsageError
-from schemas.recipe import Decontamination, Source
+from schemas.recipe import Source
 from schemas.records import Problem
 from schemas.vocabulary import Domain, SourceKind
 
@@ -39,6 +38,30 @@ class Read:
     """Item, a number from 1, and problem."""
     bad: list[str]
     """What is wrong with rows that were left out; grows while the items are read."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A benchmark that is not read yet."""
+
+    name: str
+    entry: dict[str, Any]
+    """As in the registry: path, split, format, columns, ..., with the settings of the name laid over it."""
+    path: str | None
+    """A file or folder in place of the hub."""
+
+    def source(self, base: Path) -> Source:
+        """Where its rows are."""
+        is_file = self.path is not None and not (base / Path(self.path).expanduser()).is_dir()
+        return Source(
+            kind=SourceKind.FILE if is_file else SourceKind.HUB,
+            path=self.path or self.entry["path"],
+            config=None if self.path is not None else self.entry.get("config"),
+            revision=self.entry.get("revision"),
+            split=self.entry["split"],
+            domain=Domain(self.entry.get("domain", Domain.MATH)),
+            licence=self.entry.get("licence"),
+        )
 
 
 def registry() -> dict[str, dict[str, Any]]:
@@ -61,6 +84,16 @@ def read_benchmark(
         UsageError: unknown name or setting.
         ProblemsError: it cannot be read, is gated, or has other columns.
     """
+    named = find_benchmark(text)
+    return _registered(named, mapping or {}, base, limit)
+
+
+def find_benchmark(text: str, more_settings: Sequence[str] = ()) -> Named:
+    """What a name means, by the registry.
+
+    Raises:
+        UsageError: unknown name or setting.
+    """
     place, _, query = text.partition("?")
     settings = dict(parse_qsl(query, keep_blank_values=True))
     name, sign, path = place.partition("=")
@@ -73,33 +106,13 @@ def read_benchmark(
             f"  known:  {', '.join(known)}\n"
             "  or:     NAME=FILE, a hub id such as org/name?split=test"
         )
-    if unknown := settings.keys() - set(_SETTINGS):
+    known_settings = (*_SETTINGS, *more_settings)
+    if unknown := settings.keys() - set(known_settings):
         raise UsageError(
-            f"benchmark {text}: unknown setting {', '.join(sorted(unknown))}; known: {', '.join(_SETTINGS)}"
+            f"benchmark {text}: unknown setting {', '.join(sorted(unknown))}; known: {', '.join(known_settings)}"
         )
     entry = (entry or {"path": name, "split": "test", "format": "answer", "columns": {}}) | settings
-    return _registered(name, entry, path or None, mapping or {}, base, limit)
-
-
-def load_items(settings: Decontamination, *, base: Path) -> list[BenchmarkItem]:
-    """What must not be trained on: every usable row of every benchmark of a recipe.
-
-    Raises:
-        UsageError: unknown name.
-        ProblemsError: a benchmark cannot be read, is gated, or holds nothing usable.
-        RecipeError: unknown task, setting or column of a source.
-    """
-    items = []
-    for place in settings.benchmarks:
-        read = read_benchmark(place, base=base) if isinstance(place, str) else read_source(place, base=base)
-        found = [BenchmarkItem(read.name, item, bare_statement(problem)) for item, problem in read.items]
-        if not found:
-            raise ProblemsError(
-                f"benchmark {read.name} of [decontamination] holds no usable row: {'; '.join(read.bad[:3])}\n"
-                "  next:    mend it, or take it out of decontamination.benchmarks\n  state:   nothing was written."
-            )
-        items += found
-    return items
+    return Named(name, entry, path or None)
 
 
 def read_source(source: Source, *, base: Path, name: str | None = None, limit: int | None = None) -> Read:
@@ -114,30 +127,23 @@ def read_source(source: Source, *, base: Path, name: str | None = None, limit: i
     return Read(name or loaded.name, ((str(i), problem) for i, problem in enumerate(loaded.problems, 1)), bad)
 
 
-def _registered(
-    name: str, entry: dict[str, Any], path: str | None, mapping: Mapping[str, str], base: Path, limit: int | None
-) -> Read:
-    is_file = path is not None and not (base / Path(path).expanduser()).is_dir()
-    is_folder = path is not None and not is_file
-    source = Source(
-        kind=SourceKind.FILE if is_file else SourceKind.HUB,
-        path=path or entry["path"],
-        config=None if is_folder else entry.get("config"),
-        revision=entry.get("revision"),
-        split=entry["split"],
-        domain=Domain(entry.get("domain", Domain.MATH)),
-        licence=entry.get("licence"),
-    )
+def raw_rows(source: Source, *, base: Path) -> Iterator[tuple[int, Any]]:
+    """Rows of a file or a hub dataset as they are, numbered from 1."""
+    if source.kind is SourceKind.HUB:
+        return hub.read_rows(source, base=base)
+    return files.read_rows(base / Path(str(source.path)).expanduser())
 
-    def read() -> Iterator[tuple[int, Any]]:
-        return files.read_rows(base / Path(str(path)).expanduser()) if is_file else hub.read_rows(source, base=base)
 
+def _registered(named: Named, mapping: Mapping[str, str], base: Path, limit: int | None) -> Read:
+    name, entry, source = named.name, named.entry, named.source(base)
     try:
-        columns = next((set(row) for _, row in read() if not isinstance(row, Bad)), set())
-        chosen = _choose(entry["columns"], columns, mapping)
+        columns = next((set(row) for _, row in raw_rows(source, base=base) if not isinstance(row, Bad)), set())
+        chosen = choose_columns(entry["columns"], columns, mapping)
         if entry["format"] == "answer":
             return read_source(source.model_copy(update={"map": chosen}), base=base, name=name, limit=limit)
-        items, bad = _converted(read(), FORMATS[entry["format"]], chosen, columns, name, str(source.licence))
+        items, bad = _converted(
+            raw_rows(source, base=base), FORMATS[entry["format"]], chosen, columns, name, str(source.licence)
+        )
         return Read(name, items, bad)
     except ProblemsError as error:
         if str(error).startswith(str(source.path)):
@@ -145,7 +151,7 @@ def _registered(
         raise ProblemsError(f"{name} ({source.path}): {error}\n  state:   nothing was written.") from None
 
 
-def _choose(columns: Mapping[str, Sequence[str]], there: set[str], mapping: Mapping[str, str]) -> dict[str, str]:
+def choose_columns(columns: Mapping[str, Sequence[str]], there: set[str], mapping: Mapping[str, str]) -> dict[str, str]:
     """Of each of our columns the first of theirs that is there; else the first, for the message that it is missing."""
     chosen = {ours: next((name for name in theirs if name in there), theirs[0]) for ours, theirs in columns.items()}
     return {**chosen, **mapping}

@@ -60,8 +60,10 @@ def load_encoder(model: str, tick: Callable[[int], object] = int) -> Encode:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as in factory.engines, and for the same reason
     try:
         from sentence_transformers import SentenceTransformer  # heavy, and optional
+        from transformers.utils import logging
     except ImportError:
         raise RecipeError(_missing("the package sentence-transformers is not installed")) from None
+    logging.disable_progress_bar()  # there is one of our own
     place = str(_embedded()) if model == "embedded" else model
     try:
         encoder: Any = SentenceTransformer(place)
