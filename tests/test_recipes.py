@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from factory.problems.protected import SETTINGS
+from factory.problems.registry import find_benchmark, registry
 from factory.settings import RECIPES, load_recipe
 from schemas.errors import RecipeError
 from schemas.vocabulary import Cut
@@ -58,3 +60,12 @@ def test_the_paper_recipes_say_what_the_paper_says() -> None:
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads(path: Path) -> None:
     assert load_recipe(path.stem, {}).description
+
+
+def test_the_papers_recipe_protects_what_is_evaluated() -> None:
+    recipe = load_recipe("arxiv_v1", {})
+    named = {str(place).partition("?")[0] for place in recipe.decontamination.benchmarks}
+    assert named == set(registry())
+    for place in recipe.decontamination.benchmarks:
+        assert isinstance(place, str)
+        find_benchmark(place, SETTINGS)  # the settings behind the question mark exist

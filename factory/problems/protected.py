@@ -16,6 +16,8 @@ from schemas.recipe import Decontamination, Source
 from schemas.vocabulary import SourceKind
 
 _COLUMN = "statement"
+SETTINGS = (_COLUMN, "released_after", "released_before")
+"""Of a name, besides those of every benchmark."""
 
 
 def load_items(settings: Decontamination, *, base: Path) -> list[BenchmarkItem]:
@@ -48,7 +50,7 @@ def _of_source(source: Source, base: Path) -> tuple[str, Texts]:
 
 
 def _of_name(text: str, base: Path) -> tuple[str, Texts]:
-    named = find_benchmark(text, (_COLUMN,))
+    named = find_benchmark(text, SETTINGS)
     if named.entry["format"] != "answer":
         read = read_benchmark(text, base=base)
         return named.name, ((item, bare_statement(problem)) for item, problem in read.items)
