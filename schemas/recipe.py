@@ -172,6 +172,13 @@ class Judge(Section):
     """Significant digits to which a rounded decimal must agree with the gold."""
     memory_mb: int = Field(default=1024, ge=256)
     n_workers: int = Field(default=2, ge=1)
+    total_s: float = Field(default=60.0, gt=0)
+    """Programs: of all tests of one together; then its verdict is `timeout`. `[sandbox]` has the limits of each."""
+    time_factor: float = Field(default=2.0, gt=0)
+    """Programs: a problem that brings a time limit along gives each test so many times as many CPU seconds, in the
+    place of `sandbox.cpu_s`: contests set them for compiled programs."""
+    max_test_s: float = Field(default=20.0, gt=0)
+    """Programs: CPU seconds of one test at most, whatever its problem says."""
 
 
 class Decontamination(Section):

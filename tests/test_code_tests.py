@@ -15,6 +15,7 @@ from quality.programs.outputs import same_output
 from quality.programs.scoring import score_programs
 from schemas.errors import SandboxError
 from schemas.protocols import Limits, Sandbox
+from schemas.recipe import Judge
 from schemas.records import Problem
 from schemas.vocabulary import Domain, Judgement, VerifierName
 from tests import shared_data
@@ -143,7 +144,9 @@ def total(xs):
 
 @pytest.mark.parametrize("cheat", CHEATS)
 async def test_cheating_gains_nothing(sandbox: Sandbox, cheat: str) -> None:
-    check = await judge_program(fenced(CHEATS[cheat]), function(HUMANEVAL, "humaneval", "MIT"), sandbox, total_s=5.0)
+    check = await judge_program(
+        fenced(CHEATS[cheat]), function(HUMANEVAL, "humaneval", "MIT"), sandbox, Judge(total_s=5.0)
+    )
     assert check.verdict in ({Judgement.TIMEOUT} if "never" in cheat else {Judgement.WRONG}), check
     assert "beside" not in check.detail
 
@@ -206,7 +209,9 @@ async def test_special_judges(sandbox: Sandbox, code: str, verdict: str) -> None
 
 async def test_all_tests_together_have_a_limit(sandbox: Sandbox) -> None:
     made = problem([{"input": str(i), "output": str(i)} for i in range(30)])
-    check = await judge_program(fenced("import time\ntime.sleep(0.2)\nprint(input())"), made, sandbox, total_s=1.0)
+    check = await judge_program(
+        fenced("import time\ntime.sleep(0.2)\nprint(input())"), made, sandbox, Judge(total_s=1.0)
+    )
     assert (check.verdict, check.n_tests) == (Judgement.TIMEOUT, 30)
 
 
@@ -225,6 +230,7 @@ async def test_all_tests_together_have_a_limit(sandbox: Sandbox) -> None:
         ("nan", "1.5", False),
         ("1_0", "10", False),
         ("inf", "1e5", False),
+        ("1e999999999999", "1.5", False),  # a number that no difference can be taken of
         ("", "0", False),
     ],
 )

@@ -47,14 +47,18 @@ def __judge(tests, memory, entries, is_rehearsal, word):
     import json, random, sys
     space = {{}}
     exec({values!r}, space)
-    wanted, calls = [], []
+    wanted, calls, opaque = [], [], []
 
     class Unknown(BaseException):
         pass
 
     def stand_in(name):
         def function(*args, **kwargs):
-            key = json.dumps([name, space["encode"]((args, kwargs))])
+            try:
+                key = json.dumps([name, space["encode"]((args, kwargs))])
+            except space["Opaque"]:
+                opaque.append(name)
+                raise
             calls.append(key)
             if key not in memory:
                 wanted.append(key)
@@ -84,11 +88,10 @@ def __judge(tests, memory, entries, is_rehearsal, word):
             if is_rehearsal:
                 outcomes.append([None, None])
                 continue
-            opaque = type(error).__name__ == "Opaque"
             said = type(error).__name__ + (": " + str(error)[:200] if str(error) else "")
-            outcomes.append(["opaque" if opaque else said, calls[-1] if calls else None])
+            outcomes.append([said, calls[-1] if calls else None])
             break
-    sys.stdout.write("\\n" + json.dumps([word, wanted, outcomes]) + "\\n")
+    sys.stdout.write("\\n" + json.dumps([word, wanted, outcomes, bool(opaque)]) + "\\n")
 
 __judge(*{arguments})
 """
