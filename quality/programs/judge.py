@@ -15,8 +15,8 @@ Tests are the JSON list of `Problem.tests`, all of one kind:
   and no checker can be found right; anything else is undecided.
 
 Tests stop at the first that fails, which is recorded. The sandbox's limits hold for each test, with two exceptions: a
-problem's `time_limit_s` in `meta` takes the place of the CPU seconds (see `schemas.recipe.Judge`), and twice as much may
-be printed as is expected. `total_s` holds for all tests together.
+problem's `time_limit_s` in `meta` takes the place of the CPU seconds (see `schemas.recipe.Judge`), and twice as much
+may be printed as is expected. `total_s` holds for all tests together.
 
 Not covered: memory limits that problems bring along.
 """
