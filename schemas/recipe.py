@@ -4,6 +4,7 @@ A key that is not listed here is an error. Each section says in one line what it
 where the paper gives one, and the shipped recipes set them explicitly.
 """
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -43,6 +44,10 @@ class Source(Section):
     """file, hub: code problems, and how their tests stand in a row; the domain is then `code`."""
     licence: str | None = None
     """Where the rows have no licence column. Unset: `unknown`."""
+    released_after: date | None = None
+    """Only problems released on this day or later. Those without a day are left out then, and are not counted."""
+    released_before: date | None = None
+    """Only problems released on this day or before."""
     limit: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")

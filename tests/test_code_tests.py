@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from factory.problems.formats import asserts, contest, function
+from factory.problems.contests import contest
+from factory.problems.formats import asserts, function
 from factory.sandbox.pool import open_sandbox
 from quality.programs.final import final_program
 from quality.programs.judge import judge_program
