@@ -57,7 +57,7 @@ def test_the_templates_on_real_rows() -> None:
         mapped = {"statement": row["text"], "tests": row["test_list"], "reference": row["code"]}
         made = asserts(mapped, "mbpp", "x", as_benchmark=False)
         text, shown = debug_program(made, TEMPLATES), public_samples(made)
-        assert all(test["code"] == row["test_list"][0] and f"print({test['call']})" in text for test in shown)
+        assert all(test["code"] == row["test_list"][0].strip() and f"print({test['call']})" in text for test in shown)
         for hidden in set(row["test_list"]) - {row["test_list"][0]}:
             assert hidden not in made.statement + text
     for row in shared_data.rows("code_taco_stdin_verified")[:50]:
