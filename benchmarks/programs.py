@@ -99,16 +99,16 @@ class Study:
         self._problems = {name: _with_limit(problems[name], self._limits[name].cpu_s) for name in took}
         self._sandbox = sandbox
         self._n = n
-        self._known: dict[str, tuple[list[str], list[str | None], list[str], list[str | None]]] = {}
 
     async def run(self) -> list[Tried]:
         """All mutants, judged and looked into."""
-        made = [item for name in self._problems for item in await self._mutants(name)]
+        made = [item for items in await each(self._problems, self._mutants) for item in items]
         tried: list[Tried] = await each(made, self._try)
-        for name, problem in self._problems.items():
-            survivors = [t for t in tried if t.problem == name and t.check.verdict is Judgement.CORRECT]
-            if survivors:
-                await self._look_into(name, problem, survivors)
+        survivors: dict[str, list[Tried]] = {}
+        for t in tried:
+            if t.check.verdict is Judgement.CORRECT:
+                survivors.setdefault(t.problem, []).append(t)
+        await each(survivors.items(), self._look_into)
         return tried
 
     async def _mutants(self, name: str) -> list[tuple[str, Mutant]]:
@@ -152,7 +152,8 @@ class Study:
             tried.fate, tried.evidence = "undecided", check.detail
         return tried
 
-    async def _look_into(self, name: str, problem: Problem, survivors: Sequence[Tried]) -> None:
+    async def _look_into(self, item: tuple[str, Sequence[Tried]]) -> None:
+        (name, survivors), problem = item, self._problems[item[0]]
         is_call, limits, rng = _is_call(problem), self._limits[name], random.Random(name)
         gold = problem.gold_answer or ""
         if is_call:
@@ -161,18 +162,15 @@ class Study:
             own = [test["input"] for test in json.loads(problem.tests or "[]")]
         more = variations(own, N_VARIATIONS, rng, is_call=is_call) if own else []
         wanted = await results(gold, problem, [*own, *more], self._sandbox, limits)
-
-        async def look(tried: Tried) -> None:
+        n_compared = sum(text is not None for text in wanted)
+        for tried in survivors:
             given = await results(tried.mutant.code, problem, [*own, *more], self._sandbox, limits)
-            n_compared = sum(text is not None for text in wanted)
             tried.fate, tried.evidence = "equivalent", f"on {n_compared} inputs"
             for index, (text, expected, got) in enumerate(zip([*own, *more], wanted, given, strict=True)):
                 if expected is not None and not same(got, expected, is_call=is_call):
                     tried.fate = "tolerated" if index < len(own) else "not caught"
                     tried.evidence = f"{_short(text)} gives {_short(str(got))} instead of {_short(expected)}"
-                    return
-
-        await each(survivors, look)
+                    break
 
 
 def _short(text: str) -> str:

@@ -34,6 +34,8 @@ KINDS: dict[str, Problem] = {
 async def test_cheating_gains_nothing(sandbox: Sandbox, kind: str) -> None:
     gained = {}
     for name, code in cheats().items():
+        if "when called" in name and kind in ("check", "checker", "beside"):
+            continue  # as in the kinds that are tried
         whole = f"{code}\nprint(f(int(input())))" if kind in ("stdin", "checker") else code
         check = await judge_program(fenced(whole), KINDS[kind], sandbox, Judge(total_s=20.0))
         if check.verdict is not Judgement.WRONG or ("beside" in check.detail) is not (kind == "beside"):
