@@ -128,12 +128,51 @@ async def test_special_judges(sandbox: Sandbox, code: str, verdict: str) -> None
     )
 
 
+async def test_whatever_a_program_returns_can_be_stored(sandbox: Sandbox) -> None:
+    made = problem([{"code": "assert f(1) == 'a', f(1)"}], entry_point="f")
+    check = await judge_program(fenced("def f(n): return '\\ud800'"), made, sandbox)
+    assert check.verdict is Judgement.WRONG
+    assert check.failed_test is not None
+    assert f"{check.detail}{check.failed_test}".encode()
+    assert "ud800" in check.detail
+
+
 async def test_all_tests_together_have_a_limit(sandbox: Sandbox) -> None:
     made = problem([{"input": str(i), "output": str(i)} for i in range(30)])
     check = await judge_program(
         fenced("import time\ntime.sleep(0.2)\nprint(input())"), made, sandbox, Judge(total_s=1.0)
     )
     assert (check.verdict, check.n_tests) == (Judgement.TIMEOUT, 30)
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "rules", "verdict"),
+    [
+        (None, Judge(), "wrong"),  # the sandbox gives 1 s
+        (0.7, Judge(), "correct"),  # twice 0.7
+        (0.3, Judge(), "wrong"),
+        (0.3, Judge(time_factor=5), "correct"),
+        (60, Judge(max_test_s=0.5), "wrong"),
+    ],
+)
+async def test_a_problem_may_bring_its_own_time_limit(
+    sandbox: Sandbox, limit_s: float | None, rules: Judge, verdict: str
+) -> None:
+    code = "import time\nstart = time.process_time()\nwhile time.process_time() - start < 1.2: pass\nprint(input())"
+    made = problem([{"input": "1", "output": "1"}], time_limit_s=limit_s)
+    check = await judge_program(fenced(code), made, sandbox, rules)
+    assert check.verdict == verdict
+    assert check.failed_test is None or check.failed_test["status"] == "cpu"
+
+
+async def test_results_may_be_as_large_as_the_expected_ones(sandbox: Sandbox) -> None:
+    made = problem([{"input": "1", "output": "7 " * 100_000}])
+    assert (await judge_program(fenced("print('7 ' * 100_000)"), made, sandbox)).is_correct
+    check = await judge_program(fenced("print('7 ' * 1_000_000)"), made, sandbox)
+    assert (check.verdict, (check.failed_test or {})["status"]) == (Judgement.WRONG, "output")
+    for tests in ([{"code": "assert f(9) == [7] * 90_000"}], [{"args": "[9]", "output": json.dumps([7] * 90_000)}]):
+        made = problem(tests, entry_point="f")
+        assert (await judge_program(fenced("def f(n): return [7] * (n * 10_000)"), made, sandbox)).is_correct
 
 
 @pytest.mark.parametrize(

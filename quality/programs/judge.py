@@ -92,7 +92,7 @@ async def judge_program(text: str, problem: Problem, sandbox: Sandbox, rules: Ju
     how = ", beside the program" if ran.how else ""
     how += "" if ran.is_sure else ", which could have reached them"
     why = f"; {_why(ran.failed)}" if ran.failed else ""
-    detail = f"{ran.n_passed} of {len(tests)} tests{how}{why}"[:500]
+    detail = _storable(f"{ran.n_passed} of {len(tests)} tests{how}{why}"[:500])
     return CodeCheck(verdict, ran.n_passed, len(tests), detail, _shown(ran.failed))
 
 
@@ -201,7 +201,13 @@ def _shown(failed: Failed | None) -> dict[str, Any] | None:
     }
 
 
+def _storable(text: str) -> str:
+    """Half characters (lone surrogates) escaped: an error message may hold what a program returned."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _cut(text: str) -> str:
+    text = _storable(text)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}\u2026 ({len(text):,} characters)"
 
 
