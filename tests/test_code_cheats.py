@@ -99,6 +99,7 @@ async def test_an_endless_loop_costs_its_time_once(sandbox: Sandbox) -> None:
         ("class A(M): pass", False),
         ("class A(metaclass=object): pass", False),
         ("match x:\n    case A(__class__=c): pass", False),
+        ("match int:\n    case abs: pass", False),
         ("from operator import *\nattrgetter('x')", False),
         ("def f(", False),
     ],

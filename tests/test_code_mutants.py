@@ -64,7 +64,7 @@ async def test_spoilt_programs_fail(sandbox: Sandbox, kind: str) -> None:
     assert (await judge_program(fenced(code), quick, sandbox)).is_correct
     passed, n = [], 0
     for operator in OPERATORS:
-        for mutant in mutants(code, operator, 2 if operator == "loop" else 6, random.Random(0)):
+        for mutant in mutants(code, operator, 2 if operator == "loop" else 4, random.Random(0)):
             check = await judge_program(fenced(mutant.code), quick, sandbox)
             assert check.verdict is not Judgement.UNDECIDED
             n += 1

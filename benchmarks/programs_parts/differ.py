@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from quality.programs.guest import CALL, solution_side
+from quality.programs.guest import CALL, VALUES, solution_side
 from quality.programs.outputs import same_output
 from quality.programs.values import decode, encode
 from schemas.protocols import ExecResult, Limits, Sandbox
@@ -26,7 +26,7 @@ async def calls_of(program: str, problem: Problem, sandbox: Sandbox, limits: Lim
     meta, word = json.loads(problem.meta), "-- calls --"
     entry = meta["entry_point"]
     tests = "\n".join(test["code"] for test in json.loads(problem.tests or "[]"))
-    values = "import json as _json\n_space = {}\nexec(" + repr(_values()) + ", _space)\n"
+    values = "import json as _json\n_space = {}\nexec(" + repr(VALUES) + ", _space)\n"
     code = (
         f"{meta.get('prelude', '')}\n{program}\n{values}_real, _calls = {entry}, []\n"
         f"def {entry}(*args, **kwargs):\n"
@@ -37,12 +37,6 @@ async def calls_of(program: str, problem: Problem, sandbox: Sandbox, limits: Lim
     )
     result = await sandbox.run(code, limits=limits)
     return list(dict.fromkeys(json.loads(result.stdout.rpartition(word)[2]))) if word in result.stdout else []
-
-
-def _values() -> str:
-    from quality.programs import guest
-
-    return guest._VALUES
 
 
 async def beside(program: str, problem: Problem, sandbox: Sandbox, limits: Limits) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 from quality.programs.values import encode
 
 CALL = "__judge_call"
-_VALUES = (Path(__file__).parent / "values.py").read_text(encoding="utf-8")
+VALUES = (Path(__file__).parent / "values.py").read_text(encoding="utf-8")
+"""The source of `values`, which both programs bring along."""
 _MODULES = frozenset(
     (
         "math", "cmath", "re", "sys", "collections", "itertools", "functools", "heapq", "bisect", "operator", "random",
@@ -99,7 +100,7 @@ __judge(*{arguments})
 
 def solution_side(prelude: str, program: str) -> str:
     """The program, and a function behind it that answers calls."""
-    return _SOLUTION.format(program=f"{prelude}\n{program}", call=CALL, values=_VALUES)
+    return _SOLUTION.format(program=f"{prelude}\n{program}", call=CALL, values=VALUES)
 
 
 def tests_side(
@@ -125,7 +126,7 @@ def _tests(
     is_rehearsal: bool,
 ) -> str:
     arguments = (list(tests), dict(memory), list(entries), is_rehearsal, word)
-    return _TESTS.format(values=_VALUES, prelude=prelude, arguments=arguments)
+    return _TESTS.format(values=VALUES, prelude=prelude, arguments=arguments)
 
 
 class _Calm(ast.NodeTransformer):

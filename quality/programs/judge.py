@@ -42,6 +42,7 @@ VERSION = 3
 RULES = Judge()
 _VALUE_BYTES = 8 << 20
 """Of what a call returns, encoded: a value is no output that anybody is to read."""
+_MOST_BYTES = 64 << 20
 _SHOWN_CHARS = 400
 _NOTHING_KNOWN = {ExecStatus.LOST: Judgement.UNDECIDED, ExecStatus.TIMEOUT: Judgement.TIMEOUT}
 """The sandbox failed, or the clock ran out before the processor time did: nothing is known of the program."""
@@ -98,14 +99,13 @@ async def judge_program(text: str, problem: Problem, sandbox: Sandbox, rules: Ju
 
 def _limits(tests: Sequence[dict[str, Any]], meta: Mapping[str, Any], base: Limits, rules: Judge) -> Limits:
     """Of each test of a problem."""
-    output_bytes = base.output_bytes
-    if "input" in tests[0]:
-        output_bytes = max(output_bytes, *(2 * len(test["output"].encode()) for test in tests))
-    else:
-        output_bytes = max(output_bytes, _VALUE_BYTES)
-    cpu_s = min(float(meta.get("time_limit_s") or base.cpu_s / rules.time_factor) * rules.time_factor, rules.max_test_s)
-    wall_s = max(base.wall_s, base.wall_s / base.cpu_s * cpu_s)
-    return replace(base, cpu_s=cpu_s, wall_s=wall_s, output_bytes=output_bytes)
+    is_printed = "input" in tests[0]
+    most = max(2 * len(test["output"].encode()) for test in tests) if is_printed else _VALUE_BYTES
+    output_bytes = max(base.output_bytes, min(most, _MOST_BYTES))
+    if not meta.get("time_limit_s"):
+        return replace(base, output_bytes=output_bytes)
+    cpu_s = min(float(meta["time_limit_s"]) * rules.time_factor, rules.max_test_s)
+    return replace(base, cpu_s=cpu_s, wall_s=base.wall_s * max(1.0, cpu_s / base.cpu_s), output_bytes=output_bytes)
 
 
 async def _run(

@@ -71,7 +71,7 @@ def _is_harmless(node: ast.AST) -> bool:
             return all(alias.name in MODULES for alias in names)
         case ast.ImportFrom(module=module, names=names, level=0):
             return module in MODULES and all(_is_public(str(module), alias.name) for alias in names)
-        case ast.ImportFrom() | ast.MatchClass():
+        case ast.ImportFrom() | ast.Match():
             return False
     return all(_is_name(name) for name in _names(node))
 
