@@ -42,7 +42,7 @@ VERSION = 3
 RULES = Judge()
 _VALUE_BYTES = 8 << 20
 """Of what a call returns, encoded: a value is no output that anybody is to read."""
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 16 << 20
 _SHOWN_CHARS = 400
 _NOTHING_KNOWN = {ExecStatus.LOST: Judgement.UNDECIDED, ExecStatus.TIMEOUT: Judgement.TIMEOUT}
 """The sandbox failed, or the clock ran out before the processor time did: nothing is known of the program."""
