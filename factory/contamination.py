@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from factory.problems import load_problems
-from factory.problems.formats import bare_statement
+from factory.problems.coded import bare_statement
 from factory.problems.protected import load_items
 from factory.progress import Reporter, make_console, make_table
 from factory.release.row_files import check_ending, write_rows

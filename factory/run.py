@@ -46,11 +46,18 @@ ONLY_SPEED = {
     "sandbox": {"max_sessions"},
 }
 """Settings that change how fast rows are made, and not which."""
+OF_PROGRAMS = {"total_s", "time_factor", "max_test_s"}
+"""Settings of `[judge]` that matter where programs are judged alone: then they are in the judge's hash."""
 
 
 def execution_rules(recipe: Recipe) -> dict[str, Any]:
     """What of the sandbox's settings shapes a text."""
     return recipe.sandbox.model_dump(mode="json", exclude=ONLY_SPEED["sandbox"])
+
+
+def program_rules(recipe: Recipe) -> tuple[Any, ...]:
+    """Whatever decides what a program's tests say of it."""
+    return PROGRAMS_VERSION, execution_rules(recipe), recipe.judge.model_dump(mode="json", include=OF_PROGRAMS)
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def open_run(
     if build == EVAL:
         judge = fingerprint(judge, EVAL)
     elif any(problem.domain is Domain.CODE for problem in problems):
-        judge = fingerprint(judge, PROGRAMS_VERSION, execution_rules(recipe))
+        judge = fingerprint(judge, program_rules(recipe))
     ids = RecipeIds(
         baseline=baseline,
         rollout=rollout,
@@ -165,7 +172,7 @@ def open_run(
         judge=judge,
         contamination=fingerprint(CONTAMINATION_VERSION, recipe.decontamination, benchmarks, sorted(by_id)),
     )
-    left_out: dict[str, Any] = {"problems": True, "executor": True, **ONLY_SPEED}
+    left_out: dict[str, Any] = {"problems": True, "executor": True, "judge": OF_PROGRAMS, **ONLY_SPEED}
     left_out |= dict.fromkeys(OTHER_SECTIONS[build], True)
     settings = recipe.model_dump(mode="json", exclude=left_out)
     run_id = "r_" + fingerprint(build, settings, vars(ids), list(by_id))

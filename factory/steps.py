@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.problems.formats import bare_statement
+from factory.problems.coded import bare_statement
 from factory.progress import Reporter
 from factory.rollout.attempt import answer_of, answer_region
 from factory.run import Run
@@ -59,7 +59,9 @@ async def check_gold_answers(run: Run, bench: Workbench, ui: Reporter) -> None:
     with ui.step("gold check", len(missing), "problems") as advance:
         for batch in chunks(missing, BATCH):
             programs, answers = _by_domain(batch)
-            rows = await check_program_golds(programs, await bench.sandbox(), run.ids.judge) if programs else []
+            rows = []
+            if programs:
+                rows += await check_program_golds(programs, await bench.sandbox(), run.ids.judge, run.recipe.judge)
             if answers:
                 rows += await check_golds(answers, await bench.checkers(), run.ids.judge)
             run.store.append(GOLD_CHECKS, rows)
@@ -109,7 +111,7 @@ async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str
             answers = [item for item in texts if item[2].domain is not Domain.CODE]
             judging = []
             if programs:
-                judging.append(score_programs(programs, await bench.sandbox(), run.ids.judge))
+                judging.append(score_programs(programs, await bench.sandbox(), run.ids.judge, run.recipe.judge))
             if answers:
                 judging.append(score(answers, await bench.checkers(), run.ids.judge))
             rows = []

@@ -15,6 +15,7 @@ from factory.rollout.live import look
 from factory.run import rebuild_database
 from schemas.errors import SqlError, UsageError
 from schemas.tables import STORED_TABLES
+from schemas.vocabulary import DropReason
 from warehouse.models import model_files
 from warehouse.snapshots import read_manifest, versions
 from warehouse.store import Store, fetch
@@ -135,7 +136,8 @@ def show_story(home: Path, wanted: str) -> None:
 
 def _reason(problem: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]]) -> str:
     if problem["drop_reason"]:
-        return str(problem["drop_reason"])
+        detail = problem["gold_detail"] if problem["drop_reason"] == DropReason.GOLD_UNVERIFIED else None
+        return f"{problem['drop_reason']}: {detail}" if detail else str(problem["drop_reason"])
     reasons = [str(row["drop_reason"]) for row in trajectories if row["is_candidate"]]
     return "every candidate was dropped: " + ", ".join(reasons)
 

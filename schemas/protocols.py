@@ -165,6 +165,8 @@ class Sandbox(Protocol):
     """Runs hostile Python."""
 
     level: SandboxLevel
+    limits: Limits
+    """Where a call gives none."""
 
     async def run(self, code: str, stdin: str = "", limits: Limits | None = None) -> ExecResult:
         """Run a program in a fresh interpreter. A failure of the code is a status; of the sandbox, `lost`."""

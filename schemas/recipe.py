@@ -4,6 +4,7 @@ A key that is not listed here is an error. Each section says in one line what it
 where the paper gives one, and the shipped recipes set them explicitly.
 """
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -43,6 +44,10 @@ class Source(Section):
     """file, hub: code problems, and how their tests stand in a row; the domain is then `code`."""
     licence: str | None = None
     """Where the rows have no licence column. Unset: `unknown`."""
+    released_after: date | None = None
+    """Only problems released on this day or later. Those without a day are left out then, and are not counted."""
+    released_before: date | None = None
+    """Only problems released on this day or before."""
     limit: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -172,6 +177,13 @@ class Judge(Section):
     """Significant digits to which a rounded decimal must agree with the gold."""
     memory_mb: int = Field(default=1024, ge=256)
     n_workers: int = Field(default=2, ge=1)
+    total_s: float = Field(default=60.0, gt=0)
+    """Programs: of all tests of one together; then its verdict is `timeout`. `[sandbox]` has the limits of each."""
+    time_factor: float = Field(default=2.0, gt=0)
+    """Programs: a problem that brings a time limit along gives each test so many times as many CPU seconds, in the
+    place of `sandbox.cpu_s`: contests set them for compiled programs."""
+    max_test_s: float = Field(default=20.0, gt=0)
+    """Programs: CPU seconds of one test at most, whatever its problem says."""
 
 
 class Decontamination(Section):

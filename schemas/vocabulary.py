@@ -214,6 +214,12 @@ class ProblemFormat(StrEnum):
     """Public and private tests, on standard input or calls, as in LiveCodeBench."""
     STDIN = "stdin"
     """A statement and pairs of input and output."""
+    CODE_CONTESTS = "code_contests"
+    """Columns of lists: public, private and generated tests, and solutions, as in DeepMind's CodeContests."""
+    CODEFORCES = "codeforces"
+    """A statement in parts, examples and official tests, as in Open-R1's Codeforces."""
+    TACO = "taco"
+    """JSON of inputs and outputs, and JSON of solutions, as in TACO and APPS."""
 
 
 class SourceKind(StrEnum):

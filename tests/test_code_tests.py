@@ -1,23 +1,22 @@
 """Programs judged in the real sandbox: right ones pass, wrong and cheating ones do not."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from factory.problems.formats import asserts, contest, function
+from factory.problems.contests import contest
+from factory.problems.formats import asserts, function
 from factory.sandbox.pool import open_sandbox
 from quality.programs.final import final_program
 from quality.programs.judge import judge_program
 from quality.programs.outputs import same_output
 from quality.programs.scoring import score_programs
-from schemas.errors import SandboxError
 from schemas.protocols import Limits, Sandbox
-from schemas.records import Problem
-from schemas.vocabulary import Domain, Judgement, VerifierName
+from schemas.recipe import Judge
+from schemas.vocabulary import Judgement
 from tests import shared_data
+from tests.programs import fenced, problem
 
 HUMANEVAL = {
     "prompt": "from typing import List\n\ndef helper(x):\n    return x\n\n\ndef total(xs: List[int]):\n    'Sum.'\n",
@@ -26,28 +25,7 @@ HUMANEVAL = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sandbox() -> AsyncIterator[Sandbox]:
-    try:
-        opened = await open_sandbox(limits=Limits(wall_s=20.0, cpu_s=1.0, memory_mb=256))
-    except SandboxError as error:
-        pytest.skip(f"no sandbox here: {error}")
-    yield opened
-    await opened.aclose()
-
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def fenced(code: str) -> str:
-    return f"Here it is:\n\n```python\n{code}\n```\nDone."
-
-
-def problem(tests: list[dict[str, Any]], **meta: Any) -> Problem:
-    return Problem(
-        problem_id="p", domain=Domain.CODE, source="s", split="test", statement="?", tests=json.dumps(tests),
-        licence="x", verifier=VerifierName.CODE_TESTS, meta=json.dumps(meta),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -92,60 +70,6 @@ async def test_the_program_is_found(text: str, entry: str | None, program: str) 
 async def test_functions_under_asserts(sandbox: Sandbox, code: str, is_correct: bool) -> None:
     check = await judge_program(fenced(code), function(HUMANEVAL, "humaneval", "MIT"), sandbox)
     assert check.verdict is Judgement.of(is_correct), check
-
-
-CHEATS = {
-    "equal to everything": "class Yes:\n    def __eq__(self, other): return True\ndef total(xs): return Yes()",
-    "an int equal to everything": """
-class Yes(int):
-    def __eq__(self, other): return True
-    def __ne__(self, other): return False
-    __hash__ = int.__hash__
-def total(xs): return Yes(7)""",
-    "reads the frames": """
-import sys
-def total(xs):
-    frame, seen = sys._getframe(), []
-    while frame:
-        seen += [c for c in frame.f_code.co_consts if isinstance(c, int)] + list(frame.f_locals.values())
-        frame = frame.f_back
-    return next((x for x in seen if x == 3), None) if xs else 7""",
-    "searches the memory": """
-import gc
-def total(xs):
-    needle = 'assert candi' + 'date'
-    texts = [o for o in gc.get_objects() if isinstance(o, (str, list, dict)) and needle in str(o)[:100000]]
-    return 3 if texts and xs else 0 if texts else None""",
-    "reads the files of its process": """
-import glob
-def total(xs):
-    for path in glob.glob('/proc/self/fd/*') + glob.glob('/proc/*/mem') + glob.glob('/tmp/*'):
-        try:
-            if 'candidate' in open(path).read(100000): return sum(xs)
-        except Exception: pass
-    return 7""",
-    "replaces the builtins": """
-import builtins, json
-builtins.exec = lambda code, space: space.update(decode=lambda text: (([],), {}), encode=lambda value: 'forged')
-json.dumps = lambda *a, **k: 'true'
-def total(xs): return 7""",
-    "answers in the place of the judge": "def __judge_call(name, payload): return '3'\ndef total(xs): return 7",
-    "forges a verdict": """
-print("['word', [], [[null, null]]]")
-def total(xs):
-    print('OK, 2 of 2 passed')
-    return 7""",
-    "empties assert": "AssertionError = KeyError\n__debug__2 = False\ndef total(xs): return 7",
-    "gives what it was given": "def total(xs): return xs",
-    "never comes back": "import signal\ndef total(xs): signal.pause()",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("cheat", CHEATS)
-async def test_cheating_gains_nothing(sandbox: Sandbox, cheat: str) -> None:
-    check = await judge_program(fenced(CHEATS[cheat]), function(HUMANEVAL, "humaneval", "MIT"), sandbox, total_s=5.0)
-    assert check.verdict in ({Judgement.TIMEOUT} if "never" in cheat else {Judgement.WRONG}), check
-    assert "beside" not in check.detail
 
 
 async def test_values_of_every_kind_reach_the_tests(sandbox: Sandbox) -> None:
@@ -204,10 +128,51 @@ async def test_special_judges(sandbox: Sandbox, code: str, verdict: str) -> None
     )
 
 
+async def test_whatever_a_program_returns_can_be_stored(sandbox: Sandbox) -> None:
+    made = problem([{"code": "assert f(1) == 'a', f(1)"}], entry_point="f")
+    check = await judge_program(fenced("def f(n): return '\\ud800'"), made, sandbox)
+    assert check.verdict is Judgement.WRONG
+    assert check.failed_test is not None
+    assert f"{check.detail}{check.failed_test}".encode()
+    assert "ud800" in check.detail
+
+
 async def test_all_tests_together_have_a_limit(sandbox: Sandbox) -> None:
     made = problem([{"input": str(i), "output": str(i)} for i in range(30)])
-    check = await judge_program(fenced("import time\ntime.sleep(0.2)\nprint(input())"), made, sandbox, total_s=1.0)
+    check = await judge_program(
+        fenced("import time\ntime.sleep(0.2)\nprint(input())"), made, sandbox, Judge(total_s=1.0)
+    )
     assert (check.verdict, check.n_tests) == (Judgement.TIMEOUT, 30)
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "rules", "verdict"),
+    [
+        (None, Judge(), "wrong"),  # the sandbox gives 1 s
+        (0.7, Judge(), "correct"),  # twice 0.7
+        (0.3, Judge(), "wrong"),
+        (0.3, Judge(time_factor=5), "correct"),
+        (60, Judge(max_test_s=0.5), "wrong"),
+    ],
+)
+async def test_a_problem_may_bring_its_own_time_limit(
+    sandbox: Sandbox, limit_s: float | None, rules: Judge, verdict: str
+) -> None:
+    code = "import time\nstart = time.process_time()\nwhile time.process_time() - start < 1.2: pass\nprint(input())"
+    made = problem([{"input": "1", "output": "1"}], time_limit_s=limit_s)
+    check = await judge_program(fenced(code), made, sandbox, rules)
+    assert check.verdict == verdict
+    assert check.failed_test is None or check.failed_test["status"] == "cpu"
+
+
+async def test_results_may_be_as_large_as_the_expected_ones(sandbox: Sandbox) -> None:
+    made = problem([{"input": "1", "output": "7 " * 100_000}])
+    assert (await judge_program(fenced("print('7 ' * 100_000)"), made, sandbox)).is_correct
+    check = await judge_program(fenced("print('7 ' * 1_000_000)"), made, sandbox)
+    assert (check.verdict, (check.failed_test or {})["status"]) == (Judgement.WRONG, "output")
+    for tests in ([{"code": "assert f(9) == [7] * 90_000"}], [{"args": "[9]", "output": json.dumps([7] * 90_000)}]):
+        made = problem(tests, entry_point="f")
+        assert (await judge_program(fenced("def f(n): return [7] * (n * 10_000)"), made, sandbox)).is_correct
 
 
 @pytest.mark.parametrize(
@@ -225,6 +190,7 @@ async def test_all_tests_together_have_a_limit(sandbox: Sandbox) -> None:
         ("nan", "1.5", False),
         ("1_0", "10", False),
         ("inf", "1e5", False),
+        ("1e999999999999", "1.5", False),  # a number that no difference can be taken of
         ("", "0", False),
     ],
 )

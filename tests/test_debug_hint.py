@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
-from factory.rollout.debug import debug_program
+from factory.problems.formats import asserts, stdin
+from factory.rollout.debug import debug_program, public_samples
 from factory.rollout.hints import load_library
 from schemas.records import Problem
 from schemas.vocabulary import Domain
+from tests import shared_data
 
 TEMPLATES = load_library("start").templates
 
@@ -47,3 +49,19 @@ def test_hidden_tests_are_never_shown() -> None:
     tests: list[dict[str, Any]] = [{"input": "1", "output": "1"}, {"input": "77", "output": "secret", "hidden": True}]
     assert "secret" not in debug_program(problem(tests), TEMPLATES)
     assert "77" not in debug_program(problem(tests), TEMPLATES)
+
+
+def test_the_templates_on_real_rows() -> None:
+    """MBPP's are functions, TACO's read standard input, LiveCodeBench's have a class to complete."""
+    for row in shared_data.rows("code_mbpp")[:50]:
+        mapped = {"statement": row["text"], "tests": row["test_list"], "reference": row["code"]}
+        made = asserts(mapped, "mbpp", "x", as_benchmark=False)
+        text, shown = debug_program(made, TEMPLATES), public_samples(made)
+        assert all(test["code"] == row["test_list"][0].strip() and f"print({test['call']})" in text for test in shown)
+        for hidden in set(row["test_list"]) - {row["test_list"][0]}:
+            assert hidden not in made.statement + text
+    for row in shared_data.rows("code_taco_stdin_verified")[:50]:
+        made = stdin({**row, "statement": row["problem"]}, "taco", "x")
+        text = debug_program(made, TEMPLATES)
+        assert f"for text in {json.dumps([test['input'] for test in row['tests']])}:" in text
+        assert all(f"gives {json.dumps(test['output'])}" in text for test in row["tests"])

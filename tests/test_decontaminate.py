@@ -82,6 +82,29 @@ def test_items_need_no_answers(files: Path) -> None:
         load_items(Decontamination(benchmarks=("nothing",)), base=files)
 
 
+def test_items_of_a_window_and_without_the_words_of_their_format(files: Path) -> None:
+    def row(day: str, starter: str) -> dict[str, str]:
+        test = json.dumps([{"input": "1", "output": "2", "testtype": "stdin"}])
+        told = {"question_content": f"Add one, {day}.", "public_test_cases": test, "private_test_cases": "[]"}
+        return told | {"metadata": "{}", "starter_code": starter, "contest_date": f"{day}T00:00:00"}
+
+    rows = [row("2024-06-30", ""), row("2024-07-01", ""), row("2024-08-01", "class Solution:\n    ...")]
+    (files / "lcb.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    late = "livecodebench=lcb.jsonl?released_after=2024-07-01"
+    items = load_items(Decontamination(benchmarks=(late,)), base=files)
+    assert [(i.item, i.text.split(".")[0]) for i in items] == [
+        ("2", "Add one, 2024-07-01"),
+        ("3", "Add one, 2024-08-01"),
+    ]
+    assert items[0].text == "Add one, 2024-07-01."
+    assert items[1].text.split() == ["Add", "one,", "2024-08-01.", "class", "Solution:", "..."]
+    (files / "mbpp.jsonl").write_text(json.dumps({"text": "Add.", "test_list": ["assert add(1, 1) == 2"]}))
+    [item] = load_items(Decontamination(benchmarks=("mbpp=mbpp.jsonl",)), base=files)
+    assert item.text.split() == ["Add.", "assert", "add(1,", "1)", "==", "2"]
+    with pytest.raises(UsageError, match="write a date as"):
+        load_items(Decontamination(benchmarks=("livecodebench=lcb.jsonl?released_after=July",)), base=files)
+
+
 def _with_empty(files: Path) -> Path:
     (files / "empty.jsonl").write_text(json.dumps({"problem": " "}))
     return files

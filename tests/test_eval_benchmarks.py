@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factory.problems.formats import choice, contest
+from factory.problems.contests import contest
+from factory.problems.formats import choice
 from factory.problems.registry import FORMATS, registry
 from factory.settings import load_recipe
 from schemas.errors import ProblemsError, UsageError

@@ -12,7 +12,7 @@ from tests.builders import build, fake, hint, put, rows_of
 JUDGED = (
     "trajectory_id text, parent_id text, problem_id text, is_repaired bool, is_correct bool, verdict text, "
     "n_tool_calls int, n_tool_success int, n_tool_errors int, ngram_repetition double, line_repetition double, "
-    "n_tokens_model int, drop_reason text"
+    "n_tokens_model int, drop_reason text, delayed_computation bool, distrusts_output bool, n_hand_calculations int"
 )
 
 
@@ -51,6 +51,7 @@ def trajectories(con: duckdb.DuckDBPyConnection, *given: dict[str, Any]) -> None
             (
                 t["id"], t.get("mends", "b"), t["problem"], "mends" in t, t.get("drop") != "wrong_answer", "correct", 2,
                 t.get("success", 1), t.get("errors", 0), 0.12345, 0.0, t.get("tokens", 10), t.get("drop"),
+                False, False, 0,
             )
             for t in given
         ),

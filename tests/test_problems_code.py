@@ -79,3 +79,17 @@ def test_wrong_columns_and_mappings_are_explained(tmp_path: Path) -> None:
         load(tmp_path, "asserts", ADD, map={"gold_answer": "code"})
     with pytest.raises(ValueError, match="a reasoning-gym source has no format"):
         Source(kind=SourceKind.REASONING_GYM, task="products", count=1, format=ProblemFormat.STDIN)
+
+
+@pytest.mark.parametrize(
+    ("tests", "entry"),
+    [
+        (["assert add(1, 2) == 3", "assert add(0, len([1])) == 1"], "add"),
+        (["assert set(pick((1, 2))) == set((1,))", "assert sorted(pick((3,))) == [3]"], "pick"),
+        (["assert math.isclose(area(2), 4.0)", "assert (area(1) == 1)"], "area"),
+        (["assert a(1) == 1", "assert b(1) == 1"], None),  # two functions: the tests run beside the program
+    ],
+)
+def test_without_a_reference_the_tests_say_what_they_call(tmp_path: Path, tests: list[str], entry: str | None) -> None:
+    (problem,), _ = load(tmp_path, "asserts", {"statement": "?", "tests": tests})
+    assert json.loads(problem.meta)["entry_point"] == entry

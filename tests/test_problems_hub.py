@@ -117,6 +117,23 @@ def test_local_dataset_folders(tmp_path: Path) -> None:
         assert "nothing was written" in answer
 
 
+def test_nested_columns_of_code_contests(tmp_path: Path) -> None:
+    row = {
+        "description": "Add one.", "public_tests": {"input": ["1\n"], "output": ["2\n"]},
+        "private_tests": {"input": ["5"], "output": ["6"]}, "generated_tests": {"input": [], "output": []},
+        "time_limit": {"seconds": 2, "nanos": 0}, "cf_rating": 0, "input_file": "",
+        "solutions": {"language": [2, 3], "solution": ["int main() {}", "print(int(input()) + 1)"]},
+    }  # fmt: skip
+    (tmp_path / "contests").mkdir()
+    table = pa.Table.from_pylist([row, {**row, "input_file": "input.txt"}])
+    pq.write_table(table, tmp_path / "contests" / "train-00000-of-00001.parquet")
+    settings = {"path": "contests", "format": "code_contests", "domain": "code"}
+    (((problem,), rejected),) = ask(tmp_path, settings, HF_HUB_OFFLINE="1")
+    assert problem[0].startswith("Add one.")
+    assert problem[1:] == ["print(int(input()) + 1)", "contests", "train"]
+    assert rejected == [[2, "bad_value"]]
+
+
 def test_what_the_hub_refuses_is_explained(tmp_path: Path, hub_url: str) -> None:
     gated, missing = ask(tmp_path, {"path": "org/gated"}, {"path": "org/none"}, HF_ENDPOINT=hub_url)
     assert "org/gated: the hub wants a login" in gated

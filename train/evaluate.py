@@ -162,7 +162,8 @@ async def _judge(run: Run, bench: Workbench, ui: Reporter, trajectories: Iterabl
                 texts = [(t.trajectory_id, text_of(t.segments), run.problems[t.problem_id]) for t in batch]
                 judged: AsyncIterator[dict[str, Any]]
                 if is_code:
-                    judged = score_programs(texts, await bench.sandbox(), judge_id(run, texts[0][2]))
+                    id_ = judge_id(run, texts[0][2])
+                    judged = score_programs(texts, await bench.sandbox(), id_, run.recipe.judge)
                 else:
                     judged = score(texts, await bench.checkers(), run.ids.judge)
                 rows = []

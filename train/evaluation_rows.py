@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from factory.rollout.attempt import text_of
-from factory.run import Run, execution_rules
+from factory.run import Run, program_rules
 from factory.settings import fingerprint
 from factory.workbench import Workbench
 from quality.answers import extract_answer
-from quality.programs import judge as programs
 from schemas.records import Problem, Trajectory
 from schemas.tables import EVALUATIONS
 from schemas.vocabulary import Domain, EvalArm, ExecStatus, Judgement, VerifierName
@@ -40,7 +39,7 @@ def query(store: Store, sql: str, **values: object) -> list[dict[str, Any]]:
 def judge_id(run: Run, problem: Problem) -> str:
     """Hash of what decides a verdict; for programs the sandbox's limits, too."""
     if problem.domain is Domain.CODE:
-        return fingerprint(run.ids.judge, "code tests", programs.VERSION, execution_rules(run.recipe))
+        return fingerprint(run.ids.judge, "code tests", program_rules(run.recipe))
     return run.ids.judge
 
 

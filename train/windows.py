@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
 
+from factory.problems.rows import is_between
 from schemas.errors import ProblemsError, UsageError
 from schemas.records import Problem
 
@@ -51,7 +52,7 @@ def windowed(name: str, items: Iterator[tuple[str, Problem]], bad: list[str], wi
             if window.after or window.before:
                 if problem.released_at:
                     dates.append(problem.released_at[:10])
-                if not _is_between(problem.released_at, window):
+                if not is_between(problem.released_at, window.after, window.before):
                     continue
             if problem.problem_id in seen:
                 bad.append(f"row {item}: repeats an earlier one")
@@ -70,14 +71,6 @@ def windowed(name: str, items: Iterator[tuple[str, Problem]], bad: list[str], wi
         )
     reasons = "".join(f"\n  {reason}" for reason in bad[:5])
     raise ProblemsError(f"{name} holds no usable problem; {len(bad):,} rows were left out.{reasons}")
-
-
-def _is_between(released_at: str | None, window: Window) -> bool:
-    try:
-        released = date.fromisoformat(str(released_at)[:10])
-    except ValueError:
-        return False
-    return (window.after or released) <= released <= (window.before or released)
 
 
 def parse_date(text: str | None, option: str) -> date | None:

@@ -17,7 +17,7 @@ from typing import Any
 from factory.problems import files, hub
 from factory.problems.code import check_code_map, check_code_rows
 from factory.problems.generated import generate
-from factory.problems.rows import Rejected, WrongColumns, check_map, check_rows, normalise, problem_id
+from factory.problems.rows import Rejected, WrongColumns, check_map, check_rows, is_between, normalise, problem_id
 from schemas.errors import ProblemsError, RecipeError
 from schemas.recipe import Problems, Source
 from schemas.records import Problem
@@ -53,6 +53,9 @@ class _Stream:
     def __init__(self, source: Source, base: Path) -> None:
         self.name = source_name(source)
         self.rejected: list[Rejected] = []
+        self.n_outside = 0
+        """Problems that were not released in the source's window, or nobody knows when."""
+        self._window = source.released_after, source.released_before
         self.error: ProblemsError | None = None
         self._items = islice(self._good(_items(source, base, self.name)), source.limit)
 
@@ -61,6 +64,8 @@ class _Stream:
             for item in items:
                 if isinstance(item, Rejected):
                     self.rejected.append(item)
+                elif any(self._window) and not is_between(item.released_at, *self._window):
+                    self.n_outside += 1
                 else:
                     yield item
         except ProblemsError as error:
@@ -181,6 +186,8 @@ def _report(settings: Problems, streams: list[_Stream], n_good: int) -> str:
                 lines.append(
                     f"  and {rest.total():,} more: {', '.join(f'{n:,} {why}' for why, n in rest.most_common())}"
                 )
+        if stream.n_outside and not n_good:
+            lines.append(f"{where}: {stream.n_outside:,} problems have no release date in its window, or none at all")
     lines = lines or ["the sources hold no problems."]
     if n_good and any(s.rejected for s in streams) and not any(s.error for s in streams):
         lines.append(

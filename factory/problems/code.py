@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from factory.problems.formats import CODE_FORMATS, OPTIONAL, REQUIRED
+from factory.problems.formats import CODE_FORMATS, OPTIONAL, REQUIRED, columns_of
 from factory.problems.rows import Bad, Rejected, Row, WrongColumns, excerpt, normalise
 from schemas.errors import ProblemsError, RecipeError
 from schemas.recipe import Source
@@ -46,7 +46,7 @@ def check_code_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: st
     Raises:
         WrongColumns: no row, or none of the first 1,000, has a required column.
     """
-    chosen = {ours: source.map.get(ours, ours) for ours in (*REQUIRED[_format(source)], *OPTIONAL)}
+    chosen = columns_of(_format(source), source.map)
     unseen, columns, n_rows = {chosen[ours] for ours in REQUIRED[_format(source)]}, dict[str, None](), 0
     seen: dict[str, int] = {}
     for line, row in rows:
@@ -80,7 +80,7 @@ def _problem(row: dict[str, Any], source: Source, name: str, chosen: dict[str, s
             return _bad(row, reason, f"'{chosen[ours]}' is empty or missing")
     licence = next((str(row[column]) for column in _LICENCES if row.get(column)), source.licence or "unknown")
     try:
-        made = CODE_FORMATS[_format(source)](mapped, name, licence, show_all=False)
+        made = CODE_FORMATS[_format(source)](mapped, name, licence, as_benchmark=False)
     except (ProblemsError, ValueError, TypeError, KeyError, LookupError, SyntaxError) as error:
         return _bad(row, RejectReason.BAD_VALUE, f"{type(error).__name__}: {error}"[:200])
     return made.model_copy(update={"split": source.split})

@@ -5,13 +5,14 @@ or dataset that is not registered has its questions. Answers are not needed, so 
 """
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
-from factory.problems.formats import bare_statement
-from factory.problems.registry import choose_columns, find_benchmark, raw_rows, read_benchmark, read_source
-from factory.problems.rows import Bad
+from factory.problems.coded import bare_statement
+from factory.problems.registry import choose_columns, find_benchmark, raw_rows, read_named, read_source
+from factory.problems.rows import Bad, is_between
 from quality.decontamination.find import BenchmarkItem
-from schemas.errors import ProblemsError
+from schemas.errors import ProblemsError, UsageError
 from schemas.recipe import Decontamination, Source
 from schemas.vocabulary import SourceKind
 
@@ -51,15 +52,24 @@ def _of_source(source: Source, base: Path) -> tuple[str, Texts]:
 
 def _of_name(text: str, base: Path) -> tuple[str, Texts]:
     named = find_benchmark(text, SETTINGS)
-    if named.entry["format"] != "answer":
-        read = read_benchmark(text, base=base)
-        return named.name, ((item, bare_statement(problem)) for item, problem in read.items)
+    window = [_day(text, named.entry.get(setting)) for setting in SETTINGS[1:]]
+    if named.entry["format"] != "answer" or any(window):
+        read = read_named(named, base=base)
+        inside = (item for item in read.items if not any(window) or is_between(item[1].released_at, *window))
+        return named.name, ((item, bare_statement(problem)) for item, problem in inside)
     source = named.source(base)
     column = named.entry.get(_COLUMN)
     if column is None:
         first = next((set(row) for _, row in raw_rows(source, base=base) if not isinstance(row, Bad)), set())
         column = choose_columns(named.entry["columns"], first, {}).get(_COLUMN, _COLUMN)
     return named.name, _column(named.name, source, column, base)
+
+
+def _day(text: str, day: str | None) -> date | None:
+    try:
+        return date.fromisoformat(day) if day else None
+    except ValueError:
+        raise UsageError(f"benchmark {text}: write a date as 2024-07-01, not {day}.") from None
 
 
 def _column(name: str, source: Source, column: str, base: Path) -> Texts:

@@ -84,8 +84,7 @@ def read_benchmark(
         UsageError: unknown name or setting.
         ProblemsError: it cannot be read, is gated, or has other columns.
     """
-    named = find_benchmark(text)
-    return _registered(named, mapping or {}, base, limit)
+    return read_named(find_benchmark(text), base=base, mapping=mapping, limit=limit)
 
 
 def find_benchmark(text: str, more_settings: Sequence[str] = ()) -> Named:
@@ -134,11 +133,12 @@ def raw_rows(source: Source, *, base: Path) -> Iterator[tuple[int, Any]]:
     return files.read_rows(base / Path(str(source.path)).expanduser())
 
 
-def _registered(named: Named, mapping: Mapping[str, str], base: Path, limit: int | None) -> Read:
+def read_named(named: Named, *, base: Path, mapping: Mapping[str, str] | None = None, limit: int | None = None) -> Read:
+    """As `read_benchmark`, of a name that was looked up."""
     name, entry, source = named.name, named.entry, named.source(base)
     try:
         columns = next((set(row) for _, row in raw_rows(source, base=base) if not isinstance(row, Bad)), set())
-        chosen = choose_columns(entry["columns"], columns, mapping)
+        chosen = choose_columns(entry["columns"], columns, mapping or {})
         if entry["format"] == "answer":
             return read_source(source.model_copy(update={"map": chosen}), base=base, name=name, limit=limit)
         items, bad = _converted(

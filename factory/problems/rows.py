@@ -14,6 +14,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from schemas.errors import ProblemsError, RecipeError
@@ -93,6 +94,15 @@ def problem_id(domain: str, statement: str, gold_answer: str | None, tests: str 
     """
     content = json.dumps([str(domain), normalise(statement), gold_answer, tests], ensure_ascii=False)
     return "p_" + hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def is_between(released_at: str | None, after: date | None, before: date | None) -> bool:
+    """Whether a day lies in a window, both ends included. No day, or what is none, lies in no window."""
+    try:
+        released = date.fromisoformat(str(released_at)[:10])
+    except ValueError:
+        return False
+    return (after or released) <= released <= (before or released)
 
 
 def excerpt(raw: bytes | str) -> str:

@@ -18,6 +18,7 @@ from factory.views import open_warehouse
 from schemas.errors import HomeError, UsageError
 from schemas.records import Manifest
 from schemas.tables import FLOAT, INT, MESSAGE, STRING
+from schemas.vocabulary import Domain
 
 PROBLEM_SET = pa.schema(
     [
@@ -111,5 +112,6 @@ def _rows(home: Path, manifest: Manifest, lowest: float, highest: float) -> Iter
         while batch := cursor.fetchmany(BATCH_ROWS):
             for values in batch:
                 row = dict(zip(names, values, strict=True))
-                asked = {"role": "user", "content": row.pop("statement") + suffix}
+                asked_for = "" if row["domain"] == Domain.CODE else suffix  # as `factory.rollout.plan` asks
+                asked = {"role": "user", "content": row.pop("statement") + asked_for}
                 yield {"prompt": [*before, asked], **row}

@@ -70,7 +70,7 @@ class Pool:
         max_sessions: int | None = None,
     ) -> None:
         self.level = level
-        self._limits = limits
+        self.limits = limits
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-starter")
         self._launchers = [Launcher(level, (*LEAN, *preload), self._starter)]
         self._slots = self._lean_slots = [Slot(index, self._launchers[0]) for index in range(n_slots)]
@@ -94,7 +94,7 @@ class Pool:
 
     async def run(self, code: str, stdin: str = "", limits: Limits | None = None) -> ExecResult:
         """See `schemas.protocols.Sandbox.run`."""
-        limits = limits or self._limits
+        limits = limits or self.limits
         async with self._running:
             reason = "the sandbox was closed"
             for _ in range(ATTEMPTS):
@@ -119,7 +119,7 @@ class Pool:
     ) -> list[TestRun]:
         """See `schemas.protocols.Sandbox.run_tests`."""
         runs: list[TestRun] = []
-        tester = Tester(lambda: self._slot_for(code), self._bury, code, entry, limits or self._limits)
+        tester = Tester(lambda: self._slot_for(code), self._bury, code, entry, limits or self.limits)
         async with self._running:
             with tester:
                 for index, text in enumerate(inputs):
@@ -132,7 +132,7 @@ class Pool:
     async def session(self, limits: Limits | None = None, earlier: Sequence[Block] = ()) -> GuestSession:
         """See `schemas.protocols.Sandbox.session`. Waits while as many are open as the slots can hold."""
         await self._room.acquire()
-        session = GuestSession(self._least_busy, self._turns, limits or self._limits, self._bury, self._forget, earlier)
+        session = GuestSession(self._least_busy, self._turns, limits or self.limits, self._bury, self._forget, earlier)
         self._sessions.add(session)
         try:
             if self._closed:

@@ -12,7 +12,8 @@ from pathlib import Path
 from quality.programs.values import encode
 
 CALL = "__judge_call"
-_VALUES = (Path(__file__).parent / "values.py").read_text(encoding="utf-8")
+VALUES = (Path(__file__).parent / "values.py").read_text(encoding="utf-8")
+"""The source of `values`, which both programs bring along."""
 _MODULES = frozenset(
     (
         "math", "cmath", "re", "sys", "collections", "itertools", "functools", "heapq", "bisect", "operator", "random",
@@ -47,14 +48,18 @@ def __judge(tests, memory, entries, is_rehearsal, word):
     import json, random, sys
     space = {{}}
     exec({values!r}, space)
-    wanted, calls = [], []
+    wanted, calls, opaque = [], [], []
 
     class Unknown(BaseException):
         pass
 
     def stand_in(name):
         def function(*args, **kwargs):
-            key = json.dumps([name, space["encode"]((args, kwargs))])
+            try:
+                key = json.dumps([name, space["encode"]((args, kwargs))])
+            except space["Opaque"]:
+                opaque.append(name)
+                raise
             calls.append(key)
             if key not in memory:
                 wanted.append(key)
@@ -84,11 +89,10 @@ def __judge(tests, memory, entries, is_rehearsal, word):
             if is_rehearsal:
                 outcomes.append([None, None])
                 continue
-            opaque = type(error).__name__ == "Opaque"
             said = type(error).__name__ + (": " + str(error)[:200] if str(error) else "")
-            outcomes.append(["opaque" if opaque else said, calls[-1] if calls else None])
+            outcomes.append([said, calls[-1] if calls else None])
             break
-    sys.stdout.write("\\n" + json.dumps([word, wanted, outcomes]) + "\\n")
+    sys.stdout.write("\\n" + json.dumps([word, wanted, outcomes, bool(opaque)]) + "\\n")
 
 __judge(*{arguments})
 """
@@ -96,7 +100,7 @@ __judge(*{arguments})
 
 def solution_side(prelude: str, program: str) -> str:
     """The program, and a function behind it that answers calls."""
-    return _SOLUTION.format(program=f"{prelude}\n{program}", call=CALL, values=_VALUES)
+    return _SOLUTION.format(program=f"{prelude}\n{program}", call=CALL, values=VALUES)
 
 
 def tests_side(
@@ -122,7 +126,7 @@ def _tests(
     is_rehearsal: bool,
 ) -> str:
     arguments = (list(tests), dict(memory), list(entries), is_rehearsal, word)
-    return _TESTS.format(values=_VALUES, prelude=prelude, arguments=arguments)
+    return _TESTS.format(values=VALUES, prelude=prelude, arguments=arguments)
 
 
 class _Calm(ast.NodeTransformer):

@@ -4,7 +4,7 @@ As on Codeforces, blanks and line ends only part tokens. Two tokens are equal if
 and equal; where the expected one has a fraction, up to `tolerance`, relative or absolute, whichever allows more.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 TOLERANCE = 1e-6
 _MAX_NUMBER_CHARS = 400
@@ -27,5 +27,5 @@ def _same_number(got: str, expected: str, tolerance: float) -> bool:
             return True
         has_fraction = b.as_tuple().exponent not in (0, "n", "N", "F") and ("." in expected or "e" in expected.lower())
         return has_fraction and abs(a - b) <= Decimal(tolerance) * max(Decimal(1), abs(b))
-    except InvalidOperation:
+    except ArithmeticError:  # InvalidOperation: no number; Overflow: 1e999999999999
         return False

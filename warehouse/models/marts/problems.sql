@@ -20,6 +20,7 @@ select
     p.source,
     p.statement,
     p.gold_answer,
+    m.gold_detail,  -- what the gold check said, empty where it said nothing but yes
     m.baseline_trajectory_id,
     coalesce(t.n_tried, 0) as n_tried,
     coalesce(t.n_correct, 0) as n_correct,

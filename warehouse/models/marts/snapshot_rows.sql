@@ -3,7 +3,7 @@
 -- reads:   marts.selected, staging.trajectories, staging.problems, staging.verdicts, intermediate.baselines,
 --          marts.pass_rates
 -- params:  $system  the system message that the model was given, empty where none
---          $suffix  what was appended to the statement
+--          $suffix  what was appended to the statement, but of code problems
 -- audits:  baseline_is_wrong, has_tool_success, segments_concatenate, token_counts_agree, rows_are_distinct,
 --          not_contaminated
 -- why:     a superset: each build's snapshot takes the columns of schemas.tables.SNAPSHOTS. Rows carry messages and prompt/completion for any trainer, and segments with ids for a token-exact one.
@@ -18,7 +18,7 @@ select
     p.gold_answer,
     case when $system = '' then [] else [{'role': 'system', 'content': $system}] end
     || [
-        {'role': 'user', 'content': p.statement || $suffix},
+        {'role': 'user', 'content': p.statement || case when p.domain = 'code' then '' else $suffix end},
         {'role': 'assistant', 'content': t.completion}
     ] as messages,
     t.prompt,
