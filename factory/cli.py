@@ -19,6 +19,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Home = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: $FACTORY_HOME or warehouse/data.")]
+RecipeName = Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")]
+ProblemsFile = Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")]
+Mapping = Annotated[list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")]
+Format = Annotated[
+    ProblemFormat | None, typer.Option("--format", help="Of code problems: how the file's tests are written.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")]
+Values = Annotated[
+    list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
+]
 INTERRUPTED = 130
 LIMITS = Limits()
 
@@ -55,15 +65,11 @@ def build(
             "d_rft: the ablation, samples without tools."
         ),
     ],
-    recipe: Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")] = "demo",
-    problems: Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")] = None,
-    map_: Annotated[
-        list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
-    ] = None,
-    format_: Annotated[
-        ProblemFormat | None, typer.Option("--format", help="Of code problems: how the file's tests are written.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")] = None,
+    recipe: RecipeName = "demo",
+    problems: ProblemsFile = None,
+    map_: Mapping = None,
+    format_: Format = None,
+    limit: Limit = None,
     engine: Annotated[str | None, typer.Option(help="transformers, vllm, server or scripted.")] = None,
     model: Annotated[
         str | None, typer.Option(help="`embedded`, a hub id or a local folder. d_start needs it: START-0.")
@@ -73,9 +79,7 @@ def build(
     ] = None,
     executor: Annotated[Executor | None, typer.Option(help="local: this process. ray: tasks of a Ray cluster.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="Of a running cluster. Default: one of this machine.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
-    ] = None,
+    set_: Values = None,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Put bad rows into raw.rejected_problems and go on.")
     ] = False,
@@ -121,22 +125,16 @@ def build(
 
 @app.command()
 def decontaminate(
-    recipe: Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")] = "demo",
-    problems: Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")] = None,
-    map_: Annotated[
-        list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")
-    ] = None,
-    format_: Annotated[
-        ProblemFormat | None, typer.Option("--format", help="Of code problems: how the file's tests are written.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")] = None,
+    recipe: RecipeName = "demo",
+    problems: ProblemsFile = None,
+    map_: Mapping = None,
+    format_: Format = None,
+    limit: Limit = None,
     against: Annotated[
         list[str] | None,
         typer.Option(help="aime24, NAME=FILE or org/name?split=test, instead of the recipe's benchmarks; repeatable."),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
-    ] = None,
+    set_: Values = None,
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and go on.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Also what each method and threshold would remove.")] = False,
     out: Annotated[Path | None, typer.Option(help="Evidence as rows: .jsonl, .jsonl.gz or .parquet.")] = None,
