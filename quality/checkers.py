@@ -33,7 +33,7 @@ from quality.process import Died, WorkerProcess
 from schemas.errors import SandboxError
 from schemas.vocabulary import Judgement, JudgeStep, VerifierName
 
-VERSION = 2
+VERSION = 3
 """Part of the judge's hash: raised when the same answer would be judged otherwise."""
 MAX_ANSWER_CHARS = 20_000
 """A longer answer is not judged: `undecided`."""

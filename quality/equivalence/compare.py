@@ -18,6 +18,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from quality.equivalence.amounts import same_amount
 from quality.equivalence.nodes import Apply, Node, Number, Symbol, Unreadable, Words
 from quality.equivalence.numbers import normal_text, number, same_number
 from quality.equivalence.prose import bare
@@ -31,8 +32,13 @@ TOLERANCE = Fraction(1, 10**6)
 """Relative, and only where one of the two is a rounded decimal: Math-Verify, too, rounds to six digits."""
 
 _CONSTANTS = frozenset(("infty", "mathbb_R"))
+_OPTION = re.compile(r"\\(?:quad|qquad)|\b(?:option|choice|answer)s?\b\s*", re.IGNORECASE)
+_OPTIONS = re.compile(r"[\[({]{0,2}[A-J][\])}]{0,2}(?:(?:[,;&/]|\band\b)+[\[({]{0,2}[A-J][\])}]{0,2})+")
 _CHOICE = re.compile(r"[({]{0,2}([A-J])[)}]{0,2}")
-_CHOSEN = re.compile(r"[\[({]{1,2}([A-Ja-j])[\])}]|([A-Ja-j])(?=$|[.):,]|\s+[-\u2013(])")
+_CHOSEN = re.compile(
+    r"(?:[\[({]{1,2}([A-Ja-j])[\])}]{1,2}|([A-Ja-j])(?=$|[.):,]|\s+[-\u2013(]))"
+    r"(?!\s*(?:[,;&/]|and\b|or\b)\s*(?:and\b|or\b)?\s*[\[({]{0,2}[A-J](?![A-Za-z]))"  # one of several
+)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _DECIMAL_POINT = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)\.\d+")
 
@@ -74,14 +80,18 @@ def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spell
         return Opinion(bool(plain_gold), JudgeStep.NORMALISED)
     if (numeric := same_number(gold, answer, tolerance)) is not None:
         return Opinion(numeric, JudgeStep.NUMERIC)
-    if (decimal := _decimal_comma(plain_gold, plain_answer)) is not None:
+    if (decimal := _decimal_comma(gold, answer)) is not None:
         return Opinion(decimal, JudgeStep.NUMERIC)
     if (chosen := _same_choice(plain_gold, plain_answer)) is not None:
         return Opinion(chosen, JudgeStep.CHOICE)
     if (timed := same_time(gold, answer)) is not None:
         return Opinion(timed, JudgeStep.TIME)
+    if (amounts := same_amount(gold, answer, tolerance)) is not None:
+        return Opinion(amounts, JudgeStep.NUMERIC)
     try:
         a, b = read(gold), read(answer)
+        if bool(symbols(a)) != bool(symbols(b)):
+            a, b = read(gold, letter_is_unit=False), read(answer, letter_is_unit=False)
         verdict = same(a, b, tolerance)
     except (Unreadable, RecursionError):
         return NO_OPINION
@@ -103,6 +113,10 @@ def _step(a: Node, b: Node, are_constant: bool) -> JudgeStep:
 
 
 def _same_choice(gold: str, answer: str) -> bool | None:
+    gold, answer = (_OPTION.sub("", text).strip() for text in (gold, answer))
+    if _several(gold) or _several(answer):
+        wanted, chosen_too = _several(gold, joined=True), _several(answer, joined=True)
+        return wanted == chosen_too if wanted and chosen_too else None
     for letter_of, chosen_in in ((gold, answer), (answer, gold)):
         letter, chosen = _CHOICE.fullmatch(letter_of), _CHOSEN.match(chosen_in)
         if letter and chosen:
@@ -110,8 +124,17 @@ def _same_choice(gold: str, answer: str) -> bool | None:
     return None
 
 
+def _several(text: str, *, joined: bool = False) -> frozenset[str]:
+    """The options that `A, C` and `(A) and (C)` name, and `AC` where the other names them apart."""
+    compact = text.replace(" ", "")
+    is_joined = joined and re.fullmatch("[A-J]{1,6}", compact) and list(compact) == sorted(set(compact))
+    is_listed = _OPTIONS.fullmatch(compact.replace("and", ",and,") if "and" in text else compact)
+    return frozenset(re.findall("[A-J]", compact)) if is_joined or is_listed else frozenset()
+
+
 def _decimal_comma(gold: str, answer: str) -> bool | None:
     """`1000,99` for `1000.99`: only where the other is written with a decimal point, and only if they are equal."""
+    gold, answer = gold.strip("$ "), answer.strip("$ ")
     for comma, point in ((gold, answer), (answer, gold)):
         are_such = _DECIMAL_COMMA.fullmatch(comma) and _DECIMAL_POINT.fullmatch(point)
         if are_such and number(comma.replace(",", ".")) == number(point):
