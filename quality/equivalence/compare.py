@@ -4,14 +4,17 @@ r"""The opinion on two answers, from the cheapest step that can tell. Symmetric,
 |---|---|
 | `exact` | the texts are equal |
 | `normalised` | they are equal without blanks, delimiters, sizing and spelling of commands |
-| `numeric` | both are numbers, or formulas without symbols: compared as fractions, or to nine digits |
-| `choice` | the gold is the letter of an option |
+| `numeric` | both are numbers, amounts with known units, or formulas without symbols: as fractions, or to nine digits |
+| `choice` | one is the letter of an option, or both are lists of them |
 | `time` | both are times, or dates |
 | `words` | both are text |
 | `structure` | both could be read, and one is a list, tuple, set, interval, matrix, equation or inequality |
 | `value` | both could be read as formulas with symbols: their values are equal at every point tried |
 
 No step evaluates text as code, and none shares code with Math-Verify. Where none can tell there is no opinion.
+
+Not covered: values that differ after the ninth digit and are no fractions (`1 - e^{-50}` passes for 1); `5m` passes for
+5, as the m may be metres; `[0, 1]` passes for `{0, 1}`, as Python prints lists so.
 """
 
 import re
@@ -19,6 +22,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from quality.equivalence.amounts import same_amount
+from quality.equivalence.choices import same_choice
 from quality.equivalence.nodes import Apply, Node, Number, Symbol, Unreadable, Words
 from quality.equivalence.numbers import normal_text, number, same_number
 from quality.equivalence.prose import bare
@@ -32,13 +36,6 @@ TOLERANCE = Fraction(1, 10**6)
 """Relative, and only where one of the two is a rounded decimal: Math-Verify, too, rounds to six digits."""
 
 _CONSTANTS = frozenset(("infty", "mathbb_R"))
-_OPTION = re.compile(r"\\(?:quad|qquad)|\b(?:option|choice|answer)s?\b\s*", re.IGNORECASE)
-_OPTIONS = re.compile(r"[\[({]{0,2}[A-J][\])}]{0,2}(?:(?:[,;&/]|\band\b)+[\[({]{0,2}[A-J][\])}]{0,2})+")
-_CHOICE = re.compile(r"[({]{0,2}([A-J])[)}]{0,2}")
-_CHOSEN = re.compile(
-    r"(?:[\[({]{1,2}([A-Ja-j])[\])}]{1,2}|([A-Ja-j])(?=$|[.):,]|\s+[-\u2013(]))"
-    r"(?!\s*(?:[,;&/]|and\b|or\b)\s*(?:and\b|or\b)?\s*[\[({]{0,2}[A-J](?![A-Za-z]))"  # one of several
-)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _DECIMAL_POINT = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)\.\d+")
 
@@ -82,7 +79,7 @@ def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spell
         return Opinion(numeric, JudgeStep.NUMERIC)
     if (decimal := _decimal_comma(gold, answer)) is not None:
         return Opinion(decimal, JudgeStep.NUMERIC)
-    if (chosen := _same_choice(plain_gold, plain_answer)) is not None:
+    if (chosen := same_choice(plain_gold, plain_answer)) is not None:
         return Opinion(chosen, JudgeStep.CHOICE)
     if (timed := same_time(gold, answer)) is not None:
         return Opinion(timed, JudgeStep.TIME)
@@ -91,6 +88,7 @@ def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spell
     try:
         a, b = read(gold), read(answer)
         if bool(symbols(a)) != bool(symbols(b)):
+            # A letter behind a number (5 m) is a variable where the other answer has variables.
             a, b = read(gold, letter_is_unit=False), read(answer, letter_is_unit=False)
         verdict = same(a, b, tolerance)
     except (Unreadable, RecursionError):
@@ -110,26 +108,6 @@ def _step(a: Node, b: Node, are_constant: bool) -> JudgeStep:
     if not all(isinstance(node, Number | Symbol | Apply) for node in (a, b)):
         return JudgeStep.STRUCTURE
     return JudgeStep.NUMERIC if are_constant else JudgeStep.VALUE
-
-
-def _same_choice(gold: str, answer: str) -> bool | None:
-    gold, answer = (_OPTION.sub("", text).strip() for text in (gold, answer))
-    if _several(gold) or _several(answer):
-        wanted, chosen_too = _several(gold, joined=True), _several(answer, joined=True)
-        return wanted == chosen_too if wanted and chosen_too else None
-    for letter_of, chosen_in in ((gold, answer), (answer, gold)):
-        letter, chosen = _CHOICE.fullmatch(letter_of), _CHOSEN.match(chosen_in)
-        if letter and chosen:
-            return letter[1] == (chosen[1] or chosen[2]).upper()
-    return None
-
-
-def _several(text: str, *, joined: bool = False) -> frozenset[str]:
-    """The options that `A, C` and `(A) and (C)` name, and `AC` where the other names them apart."""
-    compact = text.replace(" ", "")
-    is_joined = joined and re.fullmatch("[A-J]{1,6}", compact) and list(compact) == sorted(set(compact))
-    is_listed = _OPTIONS.fullmatch(compact.replace("and", ",and,") if "and" in text else compact)
-    return frozenset(re.findall("[A-J]", compact)) if is_joined or is_listed else frozenset()
 
 
 def _decimal_comma(gold: str, answer: str) -> bool | None:

@@ -1,9 +1,11 @@
 r"""Answers compared by what they are: tuples, sets, intervals, matrices, equations, words, formulas.
 
 - Tuples are compared in order. Sets, and items that stand beside each other without brackets, in any order and without
-  regard to repetition; labels count where both sides have them (`x = 1, y = 2` is not `y = 1, x = 2`).
-- `x = 5`, `f(x) = 5` and `AB = 5` mean 5. Other equations are equal where one is a multiple of the other.
-- An inequality in one variable is the interval of its solutions, if it is linear.
+  regard to repetition; labels count where both sides have them (`x = 1, y = 2` is not `y = 1, x = 2`), and give the
+  order where one side has (`2, 1` is not `x = 1, y = 2`). Of a list with dots, what it shows at either end counts.
+- `x = 5`, `f(x) = 5` and `AB = 5` mean 5, but `x = 4` and `y = 4` are two lines. Other equations are equal where one is
+  a multiple of the other.
+- Inequalities in one variable and unions of intervals are sets of reals (`regions`), if their ends are known.
 - A set is equal to a tuple only in the same order: `(1, 3)` is `{1, 3}`, `(3, 1)` is not.
 - A base or a unit that only one side has does not count.
 """
