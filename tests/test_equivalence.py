@@ -36,7 +36,8 @@ SAME = {
     ],
     "angles": [
         (r"\sin 30^\circ", "1/2"), (r"\frac{\sqrt6-\sqrt2}{4}", r"\sin 15^\circ"), (r"180^\circ", r"\pi"),
-        (r"\tan(45^\circ)", "1"), ("120 deg", "120"), (r"22.5^\circ", r"\frac{45}{2}"),
+        (r"\tan(45^\circ)", "1"), ("90 deg", "90"), (r"22\frac{1}{2}^\circ", "22.5"), (r"(22\frac12\%,1)", "(22.5%,1)"),
+        (r"22.5^\circ", r"\frac{45}{2}"),
     ],
     "percent, units, currency, degrees": [
         ("28", r"28\%"), ("0.28", "28%"), (r"28\%", "28 percent"), (r"90^\circ", "90"), ("90", "90 degrees"),

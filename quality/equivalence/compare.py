@@ -35,7 +35,7 @@ from schemas.vocabulary import JudgeStep
 TOLERANCE = Fraction(1, 10**6)
 """Relative, and only where one of the two is a rounded decimal: Math-Verify, too, rounds to six digits."""
 
-_CONSTANTS = frozenset(("infty", "mathbb_R"))
+_CONSTANTS = frozenset(("infty", "mathbb_R", "emptyset", "ldots"))
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _DECIMAL_POINT = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)\.\d+")
 

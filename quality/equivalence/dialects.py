@@ -27,7 +27,7 @@ _CALLS = (
     (re.compile(r"\bInterval\.Lopen\(([^(),]{1,60}),([^(),]{1,60})\)"), r"(\1,\2]"),
     (re.compile(r"\bInterval\.Ropen\(([^(),]{1,60}),([^(),]{1,60})\)"), r"[\1,\2)"),
     (re.compile(r"(?<=[*+\-(/])I\b(?![A-Za-z(])|^I(?=\*)"), "i"),
-    (re.compile(r"(?<=\d)j\b"), "i"),
+    (re.compile(r"^\(?([-+]?[\d.]{1,40}[-+][\d.]{1,40})j\)?$"), r"\1i"),
     (re.compile(r"\bE(?=\*\*)"), "e"),
     (re.compile(r"^\](.{1,80},.{1,80})\[$"), r"(\1)"),
     (re.compile(r"\\dot\s*\{?(\d)\}?"), r"\\overline{\1}"),

@@ -29,7 +29,7 @@ from quality.equivalence.nodes import (
 )
 from quality.equivalence.numbers import half_unit
 from quality.equivalence.tokens import FUNCTIONS, Token, tokens
-from quality.equivalence.trees import ends_in_number, grouped, is_mixed, is_tuple, recurring, spelled
+from quality.equivalence.trees import beside, ends_in_number, grouped, is_tuple, recurring, spelled
 from quality.equivalence.values import symbols
 
 MAX_DEPTH = 40
@@ -90,8 +90,8 @@ class _Parser(Cursor):
             if self.peek() is None or self.peek() in _CLOSING:
                 return grouped(items, starts) if has_commas and len(starts) > 1 else items
             items.append(self._relation())
-            beside = is_tuple(items[-1]) and self.peek() in ("(", "[")
-            if self.peek() not in (",", ";", None, *_CLOSING) and not beside:
+            goes_on = is_tuple(items[-1]) and self.peek() in ("(", "[")
+            if self.peek() not in (",", ";", None, *_CLOSING) and not goes_on:
                 raise Unreadable(f"{self.peek()} in a list")
 
     def _relation(self) -> Node:
@@ -139,7 +139,7 @@ class _Parser(Cursor):
                 raise Unreadable("two numbers beside each other")
             else:
                 right = self._power()
-                left = Apply("add" if is_mixed(left, right) else "mul", (left, right))
+                left = beside(left, right)
 
     def _unit(self, value: Node) -> None:
         """Skip the words behind a value."""

@@ -11,7 +11,7 @@ from quality.equivalence.reading import unboxed
 
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _IN_FORMULA = re.compile(r"\\[A-Za-z]+\s*(?:\{[A-Za-z ,.]*\})?")
-_WRAPPED = re.compile(r"(\*\*|__|`|\"|'|<answer>)([^*_`\"']{1,400}?)(?:\1|</answer>)")
+_WRAPPED = re.compile(r"(\*\*|__|`|\"|'|<answer>)((?:(?!\1|</answer>).){1,400})(?:\1|</answer>)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _COMMON = names(
     "the is are was of we it so that this which there has have can be to in not on from for with as if"

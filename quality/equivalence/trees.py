@@ -21,8 +21,14 @@ def is_tuple(node: Node) -> bool:
     return isinstance(node, Group) and len(node.items) > 1
 
 
-def is_mixed(left: Node, right: Node) -> bool:
-    r"""`2\frac{1}{2}`."""
+def beside(left: Node, right: Node) -> Node:
+    r"""A product, or a mixed number: `2\frac{1}{2}`, `22\frac{1}{2}^\circ`."""
+    if isinstance(right, Apply) and right.name in ("deg", "percent") and _is_mixed(left, right.args[0]):
+        return Apply(right.name, (Apply("add", (left, right.args[0])),))
+    return Apply("add" if _is_mixed(left, right) else "mul", (left, right))
+
+
+def _is_mixed(left: Node, right: Node) -> bool:
     return (
         isinstance(left, Number)
         and left.value.denominator == 1
