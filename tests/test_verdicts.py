@@ -31,7 +31,7 @@ def checkers(n_workers: int = 1, timeout_s: float = 5.0) -> Checkers:
 @pytest.mark.parametrize(("name", "every", "least"), [("ans_mathverify_tests", 1, 0.98), ("ans_consensus_a", 1, 0.995)])
 async def test_agrees_with_labelled_pairs(name: str, every: int, least: float) -> None:
     pairs = [row for row in rows(name)[::every] if not row.get("suspect")]
-    async with checkers(2) as pool:
+    async with checkers(2, timeout_s=30) as pool:
         checks = await asyncio.gather(*(pool.check(MATH, row["gold"], row["pred"]) for row in pairs))
     right = sum(check.is_correct == row["expected"] for check, row in zip(checks, pairs, strict=True))
     assert right / len(pairs) >= least

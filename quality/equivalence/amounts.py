@@ -33,7 +33,7 @@ _BLANK = re.compile(r"\\[,;:! ]|[~\s$]")
 _PART = re.compile(
     r"(?P<number>[-+]?(?:\\d?frac\{\d+\}\{\d+\}|(?:\d[\d,]*)?\.?\d+(?:/\d+)?)) ?"
     r"(?P<kind>square |cubic |sq\.? |cu\.? )?(?P<unit>[A-Za-z]+(?:/[a-z]+| per [a-z]+)?)\.?"
-    r"(?: ?(?:\^ ?\{?(?P<power>[23])\}?|(?P<raised>[\u00b2\u00b3])))?(?:,? and |, | |$)"
+    r"(?: ?(?:\^ ?\{?(?P<power>[2-9])\}?|(?P<raised>[\u00b2\u00b3])))?(?:,? and |, | |$)"
 )
 _MONEY = re.compile(r"([-+]?)\\?\$ ?(\d[\d,]*(?:\.\d+)?)")
 _POWER_OF = {"square ": 2, "sq ": 2, "sq. ": 2, "cubic ": 3, "cu ": 3, "cu. ": 3, "\u00b2": 2, "\u00b3": 3}

@@ -26,7 +26,9 @@ _CURRENCY = re.compile(
 _PERCENT = re.compile(
     r"(?<=[\d}.$])\s*(?:\\?\s*(?:text|textrm|mathrm)\s*\{\s*(?:percent|pct|percentage)\s*\}|(?:percentage|percent|pct)\b|\\\s*%)"
 )
-_THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,|\s?\{,\s?\}|,\\!\s*)\d{3})+(?![\d,])|[()\[\]]|\\[{}]|^\{|\}$")
+_THOUSANDS = re.compile(
+    r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,|\s?\{,\s?\}|,\s?\\!\s*)\d{3})+(?![\d,])|[()\[\]]|\\[{}]|^\{|\}$"
+)
 _GLUED_LIST = re.compile(r"(?<=[\d)}])\s*(?:or|and)(?=[A-Z\d(\\])")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:[ \u00a0\u2009]|\\[, ])\d{3})+(?![\d,])")
 _MIXED = re.compile(r"(?<![\d./^_{])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.])")

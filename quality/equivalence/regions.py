@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
-from quality.equivalence.nodes import Apply, Group, Listing, Node, Relation, Symbol, Unreadable
+from quality.equivalence.nodes import Apply, Group, Listing, Node, Number, Relation, Symbol, Unreadable
 from quality.equivalence.scalars import close, is_infinite
 from quality.equivalence.values import Undefined, evaluate, symbols
 
@@ -150,6 +150,8 @@ def _solutions(relation: Relation, unknown: Node) -> Region:
 
 def _unknown(sides: Sequence[Node]) -> Node:
     """What all of them are about: the one side that varies (`x`, `f(x)`), or the one variable."""
+    if sum(isinstance(side, Apply) and side.name == "mul" and isinstance(side.args[1], Number) for side in sides) > 1:
+        raise Unreadable("values of a function")  # f(2) < f(1), which reads as a product
     varying = {side for side in sides if symbols(side) - {"infty"}}
     if len(varying) == 1 and isinstance(only := next(iter(varying)), Symbol):
         return only
