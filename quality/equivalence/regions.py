@@ -195,16 +195,18 @@ def _where_less(left: Node, right: Node, unknown: Node, *, is_strict: bool) -> R
 
 
 def _bound(left: Node, right: Node, unknown: Node) -> tuple[int, Fraction | float]:
-    """The sign of the slope of `left - right`, and where it is zero."""
+    """The sign of the slope of `left - right`, and where that is zero."""
     if left == unknown:
         return 1, _value(right)
     if right == unknown:
         return -1, _value(left)
     if not isinstance(unknown, Symbol):
         raise Unreadable("an inequality")
-    at = [evaluate(Apply("sub", (left, right)), {unknown.name: Fraction(x)}) for x in (0, 1, 2, 5)]
-    constant, one, two, five = (value if isinstance(value, Fraction) else Fraction(0) for value in at)
-    slope = one - constant
-    if slope == 0 or two - one != slope or five - constant != 5 * slope:
+    at = {x: evaluate(Apply("sub", (left, right)), {unknown.name: Fraction(x)}) for x in (0, 1, -3, 2, 5)}
+    exact = {x: value for x, value in at.items() if isinstance(value, Fraction)}
+    if len(exact) < len(at):
+        raise Unreadable("no rational coefficients")
+    constant, slope = exact[0], exact[1] - exact[0]
+    if slope == 0 or any(value != constant + x * slope for x, value in exact.items()):
         raise Unreadable("not linear")
     return (1 if slope > 0 else -1), -constant / slope
