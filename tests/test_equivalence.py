@@ -96,7 +96,7 @@ SAME = {
         ("July 4, 2020", "2020-07-04"), ("4th of July", "July 4"), ("204_5", "204"), ("204_5", "204_{5}"),
     ],
     "texts around the answer": [
-        ("42", "**42**"), ("42", "`42`"), ("42", "<answer>42</answer>"),
+        ("42", "**42**"), ("42", "`42`"), ("42", "<answer>42</answer>"), ("42", "So 42.\n#### 42"),
         ("9", r"Answer \[ 9 \]"), ("34", "Final Answer: The largest $n$ is 34."), ("x > 5", "So $x > 5$ it is."),
         (r"\frac12", r"Therefore the probability is $\frac12$."), ("7", r"It is so that \boxed{7} is the answer."),
     ],

@@ -21,7 +21,7 @@ _COMMON = names(
 
 def bare(text: str) -> str:
     r"""The answer alone: what the last boxes hold; of a sentence, what `extract` finds in it, or its last formula."""
-    text = _unwrapped(text)
+    text = _unwrapped(text.rpartition("####")[2])
     if r"\boxed" in text or r"\fbox" in text:
         found = extract(text)
         return found.answer if found.rule is Rule.PHRASE and found.answer else unboxed(text)
