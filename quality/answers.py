@@ -85,7 +85,9 @@ _PHRASE = re.compile(
 _FILLER = re.compile(
     r"(?:(?:approximately|about|exactly|simply|just|therefore|thus|indeed|then|also)\b,?[ \t]*|\u2248[ \t]*)+", re.I
 )
-_LEADING_NUMBER = re.compile(rf"({NUMBER})(?=\$?\W*$|\$?[ \t]+(?!and\b|or\b)[A-Za-z]|\$?,[ \t]+[A-Za-z]|\$?[ \t]*\()")
+_LEADING_NUMBER = re.compile(
+    rf"({NUMBER})(?=\$?\W*$|\$?[*_]{{0,2}}[ \t]+(?!and\b|or\b)[A-Za-z]|\$?,[ \t]+[A-Za-z]|\$?[ \t]*\()"
+)
 _CLAUSE_END = re.compile(r"[.?](?=[\"')*\s]|$)|\n|;")
 _NO_ANSWER = re.compile(r"(?:not|wrong|incorrect|correct|right|unknown|unclear|none of|given|found|the same)\b", re.I)
 _MATH = ((r"\(", r"\)"), (r"\[", r"\]"), ("$$", "$$"), ("$", "$"))

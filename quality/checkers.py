@@ -1,7 +1,7 @@
 """Answers judged by a ladder of steps, the last ones behind killable workers: a check that hangs is `timeout`.
 
 1. `quality.equivalence` reads both answers and compares them, in this process: bounded, and nothing is evaluated as
-   code. Equal texts, numbers, letters of options, times and words are decided here, about 20,000 a second.
+   code. Equal texts, numbers, letters of options, times and words are decided here, about 15,000 a second.
 2. What it decides between formulas with symbols stands, and Math-Verify is asked for a second opinion.
 3. What it cannot tell is decided by Math-Verify (`symbolic`), asked in both directions: `verify` is not symmetric.
 
@@ -33,7 +33,7 @@ from quality.process import Died, WorkerProcess
 from schemas.errors import SandboxError
 from schemas.vocabulary import Judgement, JudgeStep, VerifierName
 
-VERSION = 2
+VERSION = 3
 """Part of the judge's hash: raised when the same answer would be judged otherwise."""
 MAX_ANSWER_CHARS = 20_000
 """A longer answer is not judged: `undecided`."""

@@ -48,12 +48,14 @@ def math_verify_equal(gold: str, answer: str, *, both_ways: bool = True) -> tupl
     Returns:
         True or False, or None where the gold itself does not parse, and what was done.
     """
-    from math_verify import parse, verify  # heavy: only in a worker
+    from math_verify import LatexExtractionConfig, parse, verify  # heavy: only in a worker
 
-    parsed_gold = parse(_delimited(gold), parsing_timeout=None)
+    # All of an answer, as LaTeX: its other reader takes the last number out of text that it cannot read.
+    parse_all = partial(parse, extraction_config=[LatexExtractionConfig()], parsing_timeout=None)
+    parsed_gold = parse_all(_delimited(gold))
     if not parsed_gold:
         return None, "Math-Verify finds no expression in the gold"
-    parsed_answer = parse(_delimited(answer), parsing_timeout=None)
+    parsed_answer = parse_all(_delimited(answer))
     if not parsed_answer:
         return False, "Math-Verify finds no expression in the answer"
     same = partial(verify, float_rounding=_PRECISION[-1], timeout_seconds=None)

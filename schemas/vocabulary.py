@@ -172,7 +172,7 @@ class JudgeStep(StrEnum):
     NORMALISED = "normalised"
     """Equal but for blanks, delimiters, sizing and the spelling of commands."""
     NUMERIC = "numeric"
-    """Numbers and formulas without symbols, compared by value."""
+    """Numbers, amounts with units and formulas without symbols, compared by value."""
     CHOICE = "choice"
     """The letter of an option."""
     TIME = "time"

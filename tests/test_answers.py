@@ -21,6 +21,7 @@ from warehouse.fences import Kind, split_fences
         ("It costs 2,74 \u20ac a piece.", "2,74", Rule.NUMBER),
         ("The answer is 12 * 34 = 408.", "408", Rule.PHRASE),
         ("The answer is 5 apples, since 3 are eaten.", "5", Rule.PHRASE),
+        ("The answer is **5** apples.", "5", Rule.PHRASE),
         (r"**Final Answer:** $\frac{1}{2}$", r"\frac{1}{2}", Rule.PHRASE),
         ("Answer:\n\n\\[ x = 5 \\]", "x = 5", Rule.PHRASE),
         ("The correct answer is approximately 5.2, as 2 + 3 is 5.", "5.2", Rule.PHRASE),

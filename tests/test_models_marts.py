@@ -49,7 +49,8 @@ def trajectories(con: duckdb.DuckDBPyConnection, *given: dict[str, Any]) -> None
         con, "intermediate.trajectories_judged", JUDGED,
         *(
             (
-                t["id"], t.get("mends", "b"), t["problem"], "mends" in t, t.get("drop") != "wrong_answer", "correct", 2,
+                t["id"], t.get("mends", "b"), t["problem"], "mends" in t,
+                None if t.get("drop") == "undecided" else t.get("drop") != "wrong_answer", "correct", 2,
                 t.get("success", 1), t.get("errors", 0), 0.12345, 0.0, t.get("tokens", 10), t.get("drop"),
                 False, False, 0,
             )
@@ -256,6 +257,7 @@ def test_hint_yield_counts_by_what_was_said_and_where(con: duckdb.DuckDBPyConnec
         {"id": "a1", "problem": "p1", "hint": at_wait},
         {"id": "a2", "problem": "p1", "hint": at_wait | {"hint_id": "general/2"}, "tokens": 90},
         {"id": "a3", "problem": "p2", "hint": at_wait, "drop": "wrong_answer", "success": 0},
+        {"id": "a4", "problem": "p2", "hint": at_wait, "drop": "undecided", "success": 0},  # neither right nor wrong
         {"id": "b1", "problem": "p2", "hint": hint("debug", "start"), "drop": "wrong_answer"},
         {"id": "c1", "problem": "p2", "hint": hint("general", "end")},
     )
@@ -263,7 +265,7 @@ def test_hint_yield_counts_by_what_was_said_and_where(con: duckdb.DuckDBPyConnec
     build(con, "marts.hint_yield")
     assert rows_of(con, "from marts.hint_yield") == [
         ("general", "end", "", 1, 1, 1, 1.0, 1, 1),
-        ("general", "conjunction", "Wait", 1, 3, 2, 0.667, 2, 1),
+        ("general", "conjunction", "Wait", 1, 4, 2, 0.667, 2, 1),
         ("debug", "start", "", 1, 1, 0, 0.0, 1, 0),
     ]
 

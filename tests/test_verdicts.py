@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import duckdb
 import pytest
 
 from quality.checkers import Check, Checkers
@@ -12,6 +13,7 @@ from quality.scoring import check_golds, score
 from quality.verifiers import plain_form
 from schemas.records import Problem, Verdict
 from schemas.vocabulary import Domain, Judgement, JudgeStep, VerifierName
+from tests.builders import build, fake, put, rows_of
 from tests.shared_data import rows
 
 MATH, GYM = VerifierName.MATH_VERIFY, VerifierName.REASONING_GYM
@@ -29,7 +31,7 @@ def checkers(n_workers: int = 1, timeout_s: float = 5.0) -> Checkers:
 @pytest.mark.parametrize(("name", "every", "least"), [("ans_mathverify_tests", 1, 0.98), ("ans_consensus_a", 1, 0.995)])
 async def test_agrees_with_labelled_pairs(name: str, every: int, least: float) -> None:
     pairs = [row for row in rows(name)[::every] if not row.get("suspect")]
-    async with checkers(2) as pool:
+    async with checkers(2, timeout_s=30) as pool:
         checks = await asyncio.gather(*(pool.check(MATH, row["gold"], row["pred"]) for row in pairs))
     right = sum(check.is_correct == row["expected"] for check, row in zip(checks, pairs, strict=True))
     assert right / len(pairs) >= least
@@ -60,7 +62,7 @@ async def test_math_verdicts_name_their_step() -> None:
 
 async def test_two_opinions_that_differ_are_a_disagreement() -> None:
     async with checkers() as pool:
-        check = await pool.check(MATH, "x = 5", "y = 5 + 0z")
+        check = await pool.check(MATH, "h + 2p", "2p + h")
         hanging = await pool.check(MATH, "2", rf"\frac{{{HANGS}}}{{{HANGS}}} + 1")
     assert (check.is_correct, check.second_opinion, check.disagreement) == (True, False, True), check
     assert (hanging.verdict, hanging.disagreement) == (Judgement.TIMEOUT, False)
@@ -123,6 +125,24 @@ async def test_golds_must_satisfy_their_own_verifier() -> None:
         ("gym_no_entry", False, "undecided"),
     ]
     assert [row["detail"] == "" for row in got] == [True, False, False, True, False, False]
+
+
+async def test_disagreements_of_real_checks_are_shown_with_both_opinions_and_texts() -> None:
+    asked = [("t1", "h + 2p", r"\boxed{2p + h}"), ("t2", "x + 1", r"\boxed{1 + x}"), ("t3", "8", r"\boxed{7}")]
+    async with checkers() as pool:
+        texts = [(name, text, problem(gold, name)) for name, gold, text in asked]
+        verdicts = [row async for row in score(texts, pool, "judge")]
+    with duckdb.connect() as con:
+        put(con, "derived.verdicts", *verdicts)
+        build(con, "staging.verdicts")
+        fields = "trajectory_id text, problem_id text, arm text, answer_text text"
+        fake(con, "staging.trajectories", fields, *((name, name, "hint", text) for name, _, text in asked))
+        fields = "problem_id text, gold_answer text, statement text"
+        fake(con, "staging.problems", fields, *((name, gold, "?") for name, gold, _ in asked))
+        build(con, "marts.disagreements")
+        shown = rows_of(con, "select * exclude (arm, statement, problem_id) from marts.disagreements")
+    detail = "boxed '2p + h': value: equal; Math-Verify: different"
+    assert shown == [("t1", "correct", "value", False, "h + 2p", r"\boxed{2p + h}", detail)]
 
 
 async def test_verdict_rows() -> None:

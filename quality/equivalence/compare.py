@@ -4,20 +4,25 @@ r"""The opinion on two answers, from the cheapest step that can tell. Symmetric,
 |---|---|
 | `exact` | the texts are equal |
 | `normalised` | they are equal without blanks, delimiters, sizing and spelling of commands |
-| `numeric` | both are numbers, or formulas without symbols: compared as fractions, or to nine digits |
-| `choice` | the gold is the letter of an option |
+| `numeric` | both are numbers, amounts with known units, or formulas without symbols: as fractions, or to nine digits |
+| `choice` | one is the letter of an option, or both are lists of them |
 | `time` | both are times, or dates |
 | `words` | both are text |
 | `structure` | both could be read, and one is a list, tuple, set, interval, matrix, equation or inequality |
 | `value` | both could be read as formulas with symbols: their values are equal at every point tried |
 
 No step evaluates text as code, and none shares code with Math-Verify. Where none can tell there is no opinion.
+
+Not covered: values that differ after the ninth digit and are no fractions (`1 - e^{-50}` passes for 1); `5m` passes for
+5, as the m may be metres; `[0, 1]` passes for `{0, 1}`, as Python prints lists so.
 """
 
 import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from quality.equivalence.amounts import same_amount
+from quality.equivalence.choices import same_choice
 from quality.equivalence.nodes import Apply, Node, Number, Symbol, Unreadable, Words
 from quality.equivalence.numbers import normal_text, number, same_number
 from quality.equivalence.prose import bare
@@ -30,9 +35,7 @@ from schemas.vocabulary import JudgeStep
 TOLERANCE = Fraction(1, 10**6)
 """Relative, and only where one of the two is a rounded decimal: Math-Verify, too, rounds to six digits."""
 
-_CONSTANTS = frozenset(("infty", "mathbb_R"))
-_CHOICE = re.compile(r"[({]{0,2}([A-J])[)}]{0,2}")
-_CHOSEN = re.compile(r"[\[({]{1,2}([A-Ja-j])[\])}]|([A-Ja-j])(?=$|[.):,]|\s+[-\u2013(])")
+_CONSTANTS = frozenset(("infty", "mathbb_R", "emptyset", "ldots"))
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _DECIMAL_POINT = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)\.\d+")
 
@@ -74,14 +77,19 @@ def compare(gold: str, answer: str, tolerance: Fraction = TOLERANCE, *, by_spell
         return Opinion(bool(plain_gold), JudgeStep.NORMALISED)
     if (numeric := same_number(gold, answer, tolerance)) is not None:
         return Opinion(numeric, JudgeStep.NUMERIC)
-    if (decimal := _decimal_comma(plain_gold, plain_answer)) is not None:
+    if (decimal := _decimal_comma(gold, answer)) is not None:
         return Opinion(decimal, JudgeStep.NUMERIC)
-    if (chosen := _same_choice(plain_gold, plain_answer)) is not None:
+    if (chosen := same_choice(plain_gold, plain_answer)) is not None:
         return Opinion(chosen, JudgeStep.CHOICE)
     if (timed := same_time(gold, answer)) is not None:
         return Opinion(timed, JudgeStep.TIME)
+    if (amounts := same_amount(gold, answer, tolerance)) is not None:
+        return Opinion(amounts, JudgeStep.NUMERIC)
     try:
         a, b = read(gold), read(answer)
+        if bool(symbols(a)) != bool(symbols(b)):
+            # A letter behind a number (5 m) is a variable where the other answer has variables.
+            a, b = read(gold, letter_is_unit=False), read(answer, letter_is_unit=False)
         verdict = same(a, b, tolerance)
     except (Unreadable, RecursionError):
         return NO_OPINION
@@ -102,16 +110,9 @@ def _step(a: Node, b: Node, are_constant: bool) -> JudgeStep:
     return JudgeStep.NUMERIC if are_constant else JudgeStep.VALUE
 
 
-def _same_choice(gold: str, answer: str) -> bool | None:
-    for letter_of, chosen_in in ((gold, answer), (answer, gold)):
-        letter, chosen = _CHOICE.fullmatch(letter_of), _CHOSEN.match(chosen_in)
-        if letter and chosen:
-            return letter[1] == (chosen[1] or chosen[2]).upper()
-    return None
-
-
 def _decimal_comma(gold: str, answer: str) -> bool | None:
     """`1000,99` for `1000.99`: only where the other is written with a decimal point, and only if they are equal."""
+    gold, answer = gold.strip("$ "), answer.strip("$ ")
     for comma, point in ((gold, answer), (answer, gold)):
         are_such = _DECIMAL_COMMA.fullmatch(comma) and _DECIMAL_POINT.fullmatch(point)
         if are_such and number(comma.replace(",", ".")) == number(point):

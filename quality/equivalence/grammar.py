@@ -13,6 +13,7 @@ is its base.
 
 from fractions import Fraction
 
+from quality.equivalence.cursor import Cursor
 from quality.equivalence.nodes import (
     Apply,
     Group,
@@ -28,6 +29,8 @@ from quality.equivalence.nodes import (
 )
 from quality.equivalence.numbers import half_unit
 from quality.equivalence.tokens import FUNCTIONS, Token, tokens
+from quality.equivalence.trees import beside, ends_in_number, grouped, is_tuple, recurring, spelled
+from quality.equivalence.values import symbols
 
 MAX_DEPTH = 40
 MAX_DIGITS = 400
@@ -61,36 +64,11 @@ def words(text: str) -> Words:
     return Words(" ".join(word for word in plain if word not in _ARTICLES) or " ".join(plain))
 
 
-class _Parser:
+class _Parser(Cursor):
     def __init__(self, found: list[Token]) -> None:
-        self._tokens = found
-        self._at = 0
+        super().__init__(found)
         self._depth = 0
         self._bars = 0
-
-    # Tokens
-
-    def peek(self, *, gaps: bool = False) -> str | None:
-        """The kind of the next token; blanks are skipped unless they are asked for."""
-        if not gaps:
-            while self._at < len(self._tokens) and self._tokens[self._at][0] == "gap":
-                self._at += 1
-        return self._tokens[self._at][0] if self._at < len(self._tokens) else None
-
-    def _next(self) -> Token:
-        if self.peek() is None:
-            raise Unreadable("ends too early")
-        self._at += 1
-        return self._tokens[self._at - 1]
-
-    def _take(self, kind: str) -> None:
-        if self._next()[0] != kind:
-            raise Unreadable(f"no {kind}")
-
-    def _accept(self, *kinds: str) -> str | None:
-        if self.peek() in kinds:
-            return self._next()[0]
-        return None
 
     # Lists and relations
 
@@ -110,10 +88,10 @@ class _Parser:
                 if sign == ";":
                     starts.append(len(items))
             if self.peek() is None or self.peek() in _CLOSING:
-                return _grouped(items, starts) if has_commas and len(starts) > 1 else items
+                return grouped(items, starts) if has_commas and len(starts) > 1 else items
             items.append(self._relation())
-            beside = _is_tuple(items[-1]) and self.peek() in ("(", "[")
-            if self.peek() not in (",", ";", None, *_CLOSING) and not beside:
+            goes_on = is_tuple(items[-1]) and self.peek() in ("(", "[")
+            if self.peek() not in (",", ";", None, *_CLOSING) and not goes_on:
                 raise Unreadable(f"{self.peek()} in a list")
 
     def _relation(self) -> Node:
@@ -155,13 +133,13 @@ class _Parser:
                 left = Apply("mul" if sign == "*" else "div", (left, self._signed_power()))
             elif sign == "word":
                 self._unit(left)
-            elif _is_tuple(left) or not (sign in _STARTS or (sign == "|" and not self._bars)):
+            elif is_tuple(left) or not (sign in _STARTS or (sign == "|" and not self._bars)):
                 return left
-            elif sign == "num" and (isinstance(left, Number) or _ends_in_number(left)):
+            elif sign == "num" and (isinstance(left, Number) or ends_in_number(left)):
                 raise Unreadable("two numbers beside each other")
             else:
                 right = self._power()
-                left = Apply("add" if _is_mixed(left, right) else "mul", (left, right))
+                left = beside(left, right)
 
     def _unit(self, value: Node) -> None:
         """Skip the words behind a value."""
@@ -181,6 +159,7 @@ class _Parser:
         base = self._postfix(self._atom())
         while self._accept("^"):
             if self._is_degree():
+                base = Apply("deg", (base,))
                 continue
             exponent = self._exponent()
             base = self._postfix(Apply("pow", (base, exponent)))
@@ -210,7 +189,7 @@ class _Parser:
             elif self._accept("%"):
                 node = Apply("percent", (node,))
             elif self._accept("deg"):
-                pass
+                node = Apply("deg", (node,))
             elif self._accept("'"):
                 node = Symbol(f"{node.name}'") if isinstance(node, Symbol) else self._fail("prime")
             else:
@@ -229,11 +208,7 @@ class _Parser:
     def _atom_of(self, kind: str, text: str, *, one_digit: bool) -> Node:
         match kind:
             case "num":
-                if one_digit and len(text) > 1:
-                    self._at -= 1
-                    self._tokens[self._at] = ("num", text[1:])
-                    text = text[0]
-                return self._number(text)
+                return self._number(self._first_digit(text) if one_digit and len(text) > 1 else text)
             case "name":
                 return self._named(text)
             case "word":
@@ -248,7 +223,7 @@ class _Parser:
                 return Apply("root", (degree, self._argument()))
             case "overline":
                 inside = self._argument()
-                return Symbol(f"overline_{_spelled(inside)}")
+                return Symbol(f"overline_{spelled(inside)}") if symbols(inside) else Apply("conj", (inside,))
             case "|":
                 self._bars += 1
                 inside = self._side()
@@ -264,6 +239,13 @@ class _Parser:
         if kind in _OPENING:
             return self._group(kind)
         raise Unreadable(kind)
+
+    def _first_digit(self, text: str) -> str:
+        if not text.isdecimal():
+            raise Unreadable(f"{text} where one digit is meant")
+        self._at -= 1
+        self._tokens[self._at] = ("num", text[1:])
+        return text[0]
 
     def _fail(self, why: str) -> Node:
         raise Unreadable(why)
@@ -285,18 +267,35 @@ class _Parser:
             raise Unreadable("subscript of a number")
         if self.peek(gaps=True) == "overline" and "." in text:  # 0.1\overline{6}
             self._next()
-            return _recurring(text, self._argument())
+            return recurring(text, self._argument())
         return Number(Fraction(text), half_unit(text))
 
     def _named(self, name: str) -> Node:
         if name in FUNCTIONS:
             return self._function(name)
-        if name == "ldots":
+        if name == "ldots" and not self._is_alone():
             raise Unreadable("dots")
         if self.peek(gaps=True) == "_":
             self._next()
-            name = f"{name}_{_spelled(self._subscript())}"
+            name = f"{name}_{self._subscript_text()}"
         return Symbol(name)
+
+    def _is_alone(self) -> bool:
+        r"""The token just read is an item of its own: `1, 2, \ldots, n`."""
+        before = [kind for kind, _ in self._tokens[: self._at - 1] if kind != "gap"][-1:]
+        return before[:1] in ([","], [";"], [":"]) and self.peek() in (",", ";", ":", None, *_CLOSING)
+
+    def _subscript_text(self) -> str:
+        r"""Whatever it is: `1`, `n+1`, `\max`, `\mathrm{B}`."""
+        if not self._accept("{"):
+            return spelled(self._atom(one_digit=True))
+        depth, text = 1, ""
+        while True:
+            kind, piece = self._next()
+            depth += {"{": 1, "}": -1}.get(kind, 0)
+            if not depth:
+                return text
+            text += "" if kind in "{}" or kind == "gap" else piece
 
     def _subscript(self) -> Node:
         if self._accept("{"):
@@ -394,48 +393,3 @@ class _Parser:
         while (token := self._next())[0] != "}":
             name += token[1]
         return name
-
-
-def _ends_in_number(node: Node) -> bool:
-    return isinstance(node, Apply) and node.name in ("mul", "div") and isinstance(node.args[-1], Number)
-
-
-def _grouped(items: list[Node], starts: list[int]) -> list[Node]:
-    """`p = 5, q = 2; p = 7, q = 2` is two tuples."""
-    parts = [tuple(items[i:j]) for i, j in zip(starts, [*starts[1:], len(items)], strict=True)]
-    return [part[0] if len(part) == 1 else Group("(", part, ")") for part in parts if part]
-
-
-def _is_tuple(node: Node) -> bool:
-    return isinstance(node, Group) and len(node.items) > 1
-
-
-def _is_mixed(left: Node, right: Node) -> bool:
-    r"""`2\frac{1}{2}`."""
-    return (
-        isinstance(left, Number)
-        and left.value.denominator == 1
-        and not left.half_unit
-        and isinstance(right, Apply)
-        and right.name == "div"
-        and all(isinstance(part, Number) and part.value.denominator == 1 for part in right.args)
-    )
-
-
-def _recurring(text: str, period: Node) -> Number:
-    if not isinstance(period, Number) or period.value.denominator != 1 or period.value < 1:
-        raise Unreadable("a period")
-    digits = str(period.value.numerator)
-    n_places = len(text.partition(".")[2])
-    return Number(Fraction(f"{text}0") + Fraction(int(digits), 10**n_places * (10 ** len(digits) - 1)))
-
-
-def _spelled(node: Node) -> str:
-    match node:
-        case Number(value=value):
-            return str(value)
-        case Symbol(name=name) | Words(text=name):
-            return name
-        case Apply(args=args) | Listing(items=args) | Group(items=args):
-            return "".join(map(_spelled, args))
-    raise Unreadable("a subscript")

@@ -1,10 +1,12 @@
 """Sums, multiples and products of matrices, written out cell by cell."""
 
 from fractions import Fraction
+from functools import reduce
 
 from quality.equivalence.nodes import Apply, Matrix, Node, Number, Unreadable
 
 _MAX_CELLS = 64
+_MAX_POWER = 3
 
 
 def folded(node: Node) -> Node:
@@ -13,7 +15,7 @@ def folded(node: Node) -> Node:
     Raises:
         Unreadable: their shapes do not fit.
     """
-    if not isinstance(node, Apply) or node.name not in ("add", "sub", "mul", "neg", "div"):
+    if not isinstance(node, Apply) or node.name not in ("add", "sub", "mul", "neg", "div", "pow"):
         return node
     args = tuple(map(folded, node.args))
     if not any(isinstance(arg, Matrix) for arg in args):
@@ -32,6 +34,8 @@ def folded(node: Node) -> Node:
             return _each(a, "div", b)
         case "mul", (Matrix() as a, Matrix() as b):
             return _product(a, b)
+        case "pow", (Matrix() as a, Number(value=n)) if n in range(1, _MAX_POWER + 1):
+            return reduce(_product, [a] * int(n))
         case "mul", (Matrix() as a, b) | (b, Matrix() as a):
             return _each(a, "mul", b)
     raise Unreadable("matrices")

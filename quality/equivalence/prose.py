@@ -11,6 +11,7 @@ from quality.equivalence.reading import unboxed
 
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _IN_FORMULA = re.compile(r"\\[A-Za-z]+\s*(?:\{[A-Za-z ,.]*\})?")
+_WRAPPED = re.compile(r"(\*\*|__|`|\"|'|<answer>)((?:(?!\1|</answer>).){1,400})(?:\1|</answer>)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _COMMON = names(
     "the is are was of we it so that this which there has have can be to in not on from for with as if"
@@ -20,6 +21,7 @@ _COMMON = names(
 
 def bare(text: str) -> str:
     r"""The answer alone: what the last boxes hold; of a sentence, what `extract` finds in it, or its last formula."""
+    text = _unwrapped(text.rpartition("####")[2])
     if r"\boxed" in text or r"\fbox" in text:
         found = extract(text)
         return found.answer if found.rule is Rule.PHRASE and found.answer else unboxed(text)
@@ -34,6 +36,13 @@ def bare(text: str) -> str:
         if len(formula) <= MAX_ANSWER_CHARS:
             return formula
     return found.answer or text
+
+
+def _unwrapped(text: str) -> str:
+    """Without the marks of Markdown, quotes or tags around the whole."""
+    while match := _WRAPPED.fullmatch(text.strip()):
+        text = match[2]
+    return text
 
 
 def _is_prose(text: str) -> bool:

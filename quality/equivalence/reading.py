@@ -1,15 +1,18 @@
 r"""The text of an answer, without what does not count, as a tree.
 
-Away go dollar signs and other delimiters of mathematics, boxes, currency, a final period, known units (`cm^2`,
-`\text{ miles}`, `hours`). Several boxes beside each other are a list. `12 percent` is `12%`, `five` is 5. A text of
-letters alone is text.
+Away go dollar signs and other delimiters of mathematics, boxes, currency, a final period, units (`cm^2`,
+`\text{ miles}`, `hours`; one letter only behind a plain value). Several boxes or lines below each other are a list.
+`12 percent` is `12%`; other spellings are `dialects`' business. A text of letters alone is text, or a list of texts.
+
+Runs of blanks are one blank before any pattern with a blank in it is tried: with 2,000 of them one took two minutes.
 """
 
 import re
 from functools import lru_cache
 
+from quality.equivalence.dialects import respelt
 from quality.equivalence.grammar import parse, words
-from quality.equivalence.nodes import Node, Unreadable
+from quality.equivalence.nodes import Listing, Node, Unreadable
 from quality.equivalence.tokens import FUNCTIONS
 
 MAX_CHARS = 2_000
@@ -23,44 +26,50 @@ _CURRENCY = re.compile(
 _PERCENT = re.compile(
     r"(?<=[\d}.$])\s*(?:\\?\s*(?:text|textrm|mathrm)\s*\{\s*(?:percent|pct|percentage)\s*\}|(?:percentage|percent|pct)\b|\\\s*%)"
 )
-_THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,|\s?\{,\s?\}|,\\!\s*)\d{3})+(?![\d,])|[()\[\]]|\\[{}]|^\{|\}$")
+_THOUSANDS = re.compile(
+    r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,|\s?\{,\s?\}|,\s?\\!\s*)\d{3})+(?![\d,])|[()\[\]]|\\[{}]|^\{|\}$"
+)
 _GLUED_LIST = re.compile(r"(?<=[\d)}])\s*(?:or|and)(?=[A-Z\d(\\])")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:[ \u00a0\u2009]|\\[, ])\d{3})+(?![\d,])")
 _MIXED = re.compile(r"(?<![\d./^_{])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.])")
+_BLANKS = re.compile(r"(?:[\s~]|(?<!\\)\\ )+")
 _DOUBLE_BACKSLASH = re.compile(r"\\\\(?=[A-Za-z])")
 _UNIT = re.compile(
-    r"(?<=[\d})\]])\s*(?:\\[ ,;!]|~)*\s*(?:"
-    r"(?:square|cubic|sq\.?|cu\.?)?\s*(?:(?:kilo|centi|milli)?met(?:er|re)s?|inch(?:es)?|feet|foot|yards?|miles?|units?"
-    r"|km|cm|mm|m|ft|yd|mi|in)"
-    r"|(?:kilo|milli)?grams?|kg|mg|g|pounds?|lbs?|ounces?|oz|tons?"
-    r"|lit(?:er|re)s?|milliliters?|ml|mL|L|gallons?|quarts?|cups?"
-    r"|seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|weeks?|months?|years?"
-    r"|mph|km/h|m/s|degrees?|dollars?|cents?|euros?|people|students|ways|times|apples|points?|inches"
-    r")(?:\s*(?:\^\s*\{?[23]\}?|[\u00b2\u00b3]))?\s*\.?$"
+    r"(?<=[\d})\]]) ?(?:\\[ ,;!]|~)* ?(?:"
+    r"(?:square|cubic|sq\.?|cu\.?)? ?(?:(?:kilo|centi|milli)?met(?:er|re)s?|inch(?:es)?|feet|foot|yards?|miles?|units?"
+    r"|km|cm|mm|ft|yd|mi|in)"
+    r"|(?:kilo|milli)?grams?|kg|mg|pounds?|lbs?|ounces?|oz|tons?"
+    r"|lit(?:er|re)s?|milliliters?|ml|mL|gallons?|quarts?|cups?"
+    r"|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?"
+    r"|mph|km/h|m/s|degrees?|deg|dollars?|cents?|euros?|people|students|ways|times|apples|points?|inches"
+    r")(?: ?(?:\^ ?\{?[23]\}?|[\u00b2\u00b3]))? ?\.?$"
 )
 _TEXT_UNIT = re.compile(
     r"(?<=\S)\s*(?:\\[ ,;!]|~)*\s*\\(?:text|mbox|textnormal|textrm|mathrm)\s*\{([^{}]*)\}(?:\s*\^\s*\{?[23]\}?)?\s*$"
 )
 _BRACED_UNIT = re.compile(r"(?<=\d)\s*\{([A-Za-z .]+)\}(?:\s*\^\s*\{?[23]\}?)?\s*$")
 _PURE_TEXT = re.compile(r"[A-Za-z][A-Za-z'\u2019.\-]*(?:[ ,]+[A-Za-z'\u2019.\-]+)*")
+_ITEM_ENDS = re.compile(r",(?:\s*and\b)?|\band\b")
+_LINE_END = re.compile(r"(?<=[\w)}\]])[ ]*(?:\n|(?<!\\)&)\s*(?=[-\w(\\])")
 _WRAPPED_TEXT = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|mathrm|textnormal)\s*\{([^{}]*)\}")
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-    " eighteen nineteen twenty"
-)
-_NUMBER_OF = {word: str(value) for value, word in enumerate(_NUMBERS.split())}
+_LETTER_UNIT = re.compile(r"(?<=[\d})\]])\s*[mgshL](?:\s*(?:\^\s*\{?[23]\}?|[\u00b2\u00b3]))?\s*\.?$")
+_PLAIN_VALUE = re.compile(r"(?:[^=]*=)?\s*[-+]?(?:[\d.,/*(){}\[\] ^]|\\[A-Za-z]+)*")
 
 
 @lru_cache(maxsize=4096)
-def read(text: str) -> Node:
+def read(text: str, *, letter_is_unit: bool = True) -> Node:
     """The tree of an answer.
+
+    Args:
+        text: Of any content.
+        letter_is_unit: Whether one letter behind a plain number (`5 m`) is a unit and not a variable.
 
     Raises:
         Unreadable: it is beyond the grammar, or longer than MAX_CHARS.
     """
     if len(text) > MAX_CHARS:
         raise Unreadable("long")
-    text = tidy(text)
+    text = tidy(text, letter_is_unit=letter_is_unit)
     if not text:
         raise Unreadable("empty")
     if (as_words := _as_words(text)) is not None:
@@ -73,33 +82,39 @@ def read(text: str) -> Node:
 
 def _as_words(text: str) -> Node | None:
     plain = _WRAPPED_TEXT.sub(r"\1", text).strip().strip("{}").strip()
-    if number := _NUMBER_OF.get(plain.lower()):
-        return parse(number)
+    if plain.lower() == "no":
+        return words(plain)
     if not _PURE_TEXT.fullmatch(plain):
         return None
     parts = re.findall(r"[A-Za-z]+", plain)
     longest = max(map(len, parts), default=0)
     is_name = len(parts) == 1 and (longest <= 2 or plain in FUNCTIONS or plain in ("infty", "infinity", "inf"))
     is_list = len(parts) > 1 and longest <= 1
-    return None if is_name or is_list else words(plain)
+    if is_name or is_list:
+        return None
+    items = [item for item in _ITEM_ENDS.split(plain) if item.strip()]
+    return words(plain) if len(items) < 2 else Listing(tuple(map(words, items)))
 
 
-def tidy(text: str) -> str:
-    """The text without delimiters, boxes, currency and units."""
+def tidy(text: str, *, letter_is_unit: bool = True) -> str:
+    """The text without delimiters, boxes, currency and units, in the spelling of the grammar."""
     text = text.strip()
     if "boxed" in text or "fbox" in text:
         text = unboxed(text)
     if r"\begin" not in text:
-        text = _DOUBLE_BACKSLASH.sub(r"\\", text)
-    text = _CURRENCY.sub("", text)
-    text = _DELIMITERS.sub(" ", text).strip()
+        text = _LINE_END.sub(", ", _DOUBLE_BACKSLASH.sub(r"\\", text))
+    text = respelt(_CURRENCY.sub("", text).strip().strip("$"))
+    text = _BLANKS.sub(" ", _DELIMITERS.sub(" ", text)).strip()
     text = _PERCENT.sub("%", text)
     text = _GLUED_LIST.sub(" , ", _joined_thousands(text))
     text = _SPACED_THOUSANDS.sub(lambda match: re.sub(r"[^\d]", "", match[0]), text)
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
-    text = text.rstrip(" .,;:") if not text.endswith("\\,") else text
+    text = text.rstrip(" .,;:\\") if not text.endswith("\\,") else text
     if (unit := _TEXT_UNIT.search(text) or _BRACED_UNIT.search(text)) and unit.start() > 0 and _is_unit(unit[1]):
         text = text[: unit.start()].rstrip()
+    elif letter := _LETTER_UNIT.search(text):
+        value = text[: letter.start()]
+        text = value if letter_is_unit and _PLAIN_VALUE.fullmatch(value) else text
     else:
         text = _UNIT.sub("", text)
     return text.strip()

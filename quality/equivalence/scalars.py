@@ -62,7 +62,10 @@ def close(x: Value, y: Value, unit: Fraction = Fraction(0), tolerance: Fraction 
     """
     if isinstance(x, Fraction) and isinstance(y, Fraction):
         return x == y or (unit > 0 and same_rounded(x, y, unit, tolerance))
-    x, y = (float(value) if isinstance(value, Fraction) else value for value in (x, y))
+    try:
+        x, y = (float(value) if isinstance(value, Fraction) else value for value in (x, y))
+    except OverflowError:
+        return False  # a fraction that is too large for a float, and a float
     difference, size = abs(x - y), max(abs(x), abs(y))
     if difference <= max(RELATIVE * size, float(rounding_allowed(Fraction(size), unit, tolerance))):
         return True
@@ -91,26 +94,6 @@ def proportion(a: Node, b: Node) -> Value | None:
     if len(ratios) < LEAST_POINTS or not all(close(ratio, ratios[0]) for ratio in ratios):
         return None
     return ratios[0]
-
-
-def affine(node: Node, name: str) -> tuple[Fraction, Fraction] | None:
-    """`slope` and `constant` of a formula in one symbol, if it is affine with rational coefficients."""
-    try:
-        values = [evaluate(node, {name: Fraction(x)}) for x in (0, 1, 2, 5)]
-    except (Undefined, Unreadable):
-        return None
-    constant, one, two, five = values
-    if not (
-        isinstance(constant, Fraction)
-        and isinstance(one, Fraction)
-        and isinstance(two, Fraction)
-        and isinstance(five, Fraction)
-    ):
-        return None
-    slope = one - constant
-    if slope == 0 or two - one != slope or five - constant != 5 * slope:
-        return None
-    return slope, constant
 
 
 def signs_of(node: Node) -> tuple[Node, ...]:

@@ -1,9 +1,11 @@
 r"""Answers compared by what they are: tuples, sets, intervals, matrices, equations, words, formulas.
 
 - Tuples are compared in order. Sets, and items that stand beside each other without brackets, in any order and without
-  regard to repetition; labels count where both sides have them (`x = 1, y = 2` is not `y = 1, x = 2`).
-- `x = 5`, `f(x) = 5` and `AB = 5` mean 5. Other equations are equal where one is a multiple of the other.
-- An inequality in one variable is the interval of its solutions, if it is linear.
+  regard to repetition; labels count where both sides have them (`x = 1, y = 2` is not `y = 1, x = 2`), and give the
+  order where one side has (`2, 1` is not `x = 1, y = 2`). Of a list with dots, what it shows at either end counts.
+- `x = 5`, `f(x) = 5` and `AB = 5` mean 5, but `x = 4` and `y = 4` are two lines. Other equations are equal where one is
+  a multiple of the other.
+- Inequalities in one variable and unions of intervals are sets of reals (`regions`), if their ends are known.
 - A set is equal to a tuple only in the same order: `(1, 3)` is `{1, 3}`, `(3, 1)` is not.
 - A base or a unit that only one side has does not count.
 """
@@ -12,13 +14,15 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from quality.equivalence.matrices import folded
-from quality.equivalence.nodes import Apply, Group, Listing, Matrix, Node, Number, Relation, Symbol, Words
-from quality.equivalence.scalars import affine, is_infinite, proportion, same_value, signs_of
+from quality.equivalence.nodes import Apply, Group, Listing, Matrix, Node, Number, Relation, Symbol, Unreadable, Words
+from quality.equivalence.regions import is_region, region, same_region
+from quality.equivalence.relations import FLIPPED, INFINITY, interval_of, label_of, meaning
+from quality.equivalence.scalars import proportion, same_value, signs_of
 from quality.equivalence.values import symbols
 
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_INFINITY = Symbol("infty")
-_REALS = Group("(", (Apply("neg", (_INFINITY,)), _INFINITY), ")")
+_REALS = Group("(", (Apply("neg", (INFINITY,)), INFINITY), ")")
+_DOTS = Symbol("ldots")
+_AXES = (Symbol("x"), Symbol("y"), Symbol("z"))
 _MAX_ITEMS = 60
 
 
@@ -38,7 +42,18 @@ class _Comparison:
         self._tolerance = tolerance
 
     def same(self, a: Node, b: Node) -> bool | None:
-        a, b = _plain(a), _plain(b)
+        if is_region(a) or is_region(b):
+            x, y = region(a), region(b)
+            if x is not None and y is not None:
+                # Equal sets may be written otherwise; ends that are rounded are compared one by one.
+                return same_region(x, y) or bool(self._by_shape(a, b))
+        return self._by_shape(a, b)
+
+    def _by_shape(self, a: Node, b: Node) -> bool | None:
+        try:
+            a, b = _plain(a), _plain(b)
+        except Unreadable:
+            return None
         if a == b:
             return True
         if isinstance(a, Relation) or isinstance(b, Relation):
@@ -59,14 +74,13 @@ class _Comparison:
         for x, y in ((a, b), (b, a)):
             if isinstance(x, Apply) and _has_base(x) and isinstance(y, Number):
                 return x.args[0] == y
-            if isinstance(x, Apply) and x.name == "percent" and not (isinstance(y, Apply) and y.name == "percent"):
-                # 28 % is 0.28, and 28 where the question asks for percent.
-                return _any(same_value(form, y, self._tolerance) for form in (x, x.args[0]))
-        return same_value(a, b, self._tolerance)
+        are_alike = isinstance(a, Apply) and isinstance(b, Apply) and a.name == b.name
+        forms = ((a,), (b,)) if are_alike else (_figures(a), _figures(b))
+        return _any(same_value(x, y, self._tolerance) for x in forms[0] for y in forms[1])
 
     def _words(self, a: Node, b: Node) -> bool | None:
         if isinstance(a, Words) and isinstance(b, Words):
-            return a.text == b.text
+            return a.text.replace(" ", "") == b.text.replace(" ", "")
         text, other = (a, b) if isinstance(a, Words) else (b, a)
         return None if isinstance(other, Symbol | Apply) and isinstance(text, Words) and len(text.text) < 4 else False
 
@@ -88,6 +102,8 @@ class _Comparison:
         items_a, items_b = _items(a), _items(b)
         if len(items_a) > _MAX_ITEMS or len(items_b) > _MAX_ITEMS:
             return None
+        if _DOTS in items_a or _DOTS in items_b:
+            return self._sequences(items_a, items_b)
         if _is_ordered(a) or _is_ordered(b):
             if isinstance(a, Group) and isinstance(b, Group) and "{" not in (a.opening, b.opening):
                 if (a.opening, a.closing) != (b.opening, b.closing):
@@ -102,9 +118,25 @@ class _Comparison:
             return False
         return _all(self.same(x, y) for x, y in zip(a, b, strict=True))
 
+    def _sequences(self, a: Sequence[Node], b: Sequence[Node]) -> bool | None:
+        """Items with dots between them: what both show at either end."""
+        if _DOTS not in a or _DOTS not in b:
+            return None
+        (head_a, tail_a), (head_b, tail_b) = _around_dots(a), _around_dots(b)
+        if bool(tail_a) != bool(tail_b):
+            return False
+        return _all(
+            self.same(x, y)
+            for pair in ((head_a, head_b), (tail_a[::-1], tail_b[::-1]))
+            for x, y in zip(*pair, strict=False)
+        )
+
     def _unordered(self, a: Sequence[Node], b: Sequence[Node]) -> bool | None:
-        labels_a, labels_b = [_label(x) for x in a], [_label(x) for x in b]
-        are_distinct = len(set(labels_a)) == len(a) == len(b) > 1
+        labels_a, labels_b = [label_of(x) for x in a], [label_of(x) for x in b]
+        are_distinct = len(a) == len(b) > 1 and len(a) in (len(set(labels_a)), len(set(labels_b)))
+        for labels, others in ((labels_a, labels_b), (labels_b, labels_a)):
+            if are_distinct and None not in labels and set(others) == {None}:
+                return self._ordered(a, b)  # x = 1, y = 2 and 1, 2: in the order of the labels
         if None not in labels_a and are_distinct and set(labels_a) == set(labels_b):
             of = dict(zip(labels_b, b, strict=True))
             return _all(self.same(x, of[label]) for x, label in zip(a, labels_a, strict=True))
@@ -133,41 +165,41 @@ class _Comparison:
         relation, other = (a, b) if isinstance(a, Relation) else (b, a)
         if not isinstance(relation, Relation):
             return None
-        value = _meaning(relation)
+        value = meaning(relation)
         if value is not None:
             return self.same(value, other)
         return False if set(relation.signs) == {"="} and not isinstance(other, Words) else None
 
     def _two_relations(self, a: Relation, b: Relation) -> bool | None:
-        x, y = _meaning(a), _meaning(b)
+        x, y = meaning(a), meaning(b)
         by_value = self.same(x, y) if x is not None and y is not None else None
         if by_value:
-            return True
+            return not _are_other_axes(label_of(a), label_of(b))
         if len(a.signs) == len(b.signs) == 1:
             by_form = self._multiples(a, b)
             if by_form is not None:
                 return by_form
-        if by_value is False and _label(a) != _label(b) and set(a.signs) | set(b.signs) == {"="}:
+        if by_value is False and label_of(a) != label_of(b) and set(a.signs) | set(b.signs) == {"="}:
             return None  # y = 2x and x = y/2
         return by_value
 
     def _multiples(self, a: Relation, b: Relation) -> bool | None:
         """True where one difference of sides is a multiple of the other; False where only the direction differs."""
         (sign_a,), (sign_b,) = a.signs, b.signs
-        if {sign_a, sign_b} - {"=", "!=", *_FLIPPED}:
+        if {sign_a, sign_b} - {"=", "!=", *FLIPPED}:
             return None
         ratio = proportion(Apply("sub", a.sides), Apply("sub", b.sides))
         if ratio is None or isinstance(ratio, complex):
             return None
-        if sign_a in _FLIPPED and ratio < 0:
-            sign_a = _FLIPPED[sign_a]
+        if sign_a in FLIPPED and ratio < 0:
+            sign_a = FLIPPED[sign_a]
         return sign_a == sign_b
 
 
 def _plain(node: Node) -> Node:
     r"""Without what does not count: one-item lists, `\pm` written out, intervals of linear inequalities."""
     match node:
-        case Relation() if (value := _interval_of(node)) is not None:
+        case Relation() if (value := interval_of(node)) is not None:
             return value
         case Symbol(name="mathbb_R"):
             return _REALS
@@ -180,6 +212,25 @@ def _plain(node: Node) -> Node:
             both = signs_of(node)
             return Listing(both) if len(both) > 1 else node
     return node
+
+
+def _figures(node: Node) -> tuple[Node, ...]:
+    """What the figure may stand for: 28 % is 0.28, or 28 where the question asks for percent; 90 degrees are pi/2."""
+    if isinstance(node, Apply) and node.name == "percent":
+        return node, node.args[0]
+    if isinstance(node, Apply) and node.name == "deg":
+        return node, Apply("div", (Apply("mul", (node, Symbol("pi"))), Number(Fraction(180))))
+    return (node,)
+
+
+def _around_dots(items: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    first, last = items.index(_DOTS), len(items) - items[::-1].index(_DOTS)
+    return list(items[:first]), list(items[last:])
+
+
+def _are_other_axes(a: Node | None, b: Node | None) -> bool:
+    """`x = 4` and `y = 4` are two lines."""
+    return a != b and a in _AXES and b in _AXES
 
 
 def _has_base(node: Node) -> bool:
@@ -212,76 +263,6 @@ def _parts(node: Node) -> list[Node]:
     if not isinstance(node, Group):
         return [Group("[", (node, node), "]")]
     return [node]
-
-
-def _label(node: Node) -> Node | None:
-    """What an equation gives a value to: `x`, `f(x)`, `AB`, `(p, q)`."""
-    if isinstance(node, Relation) and node.signs[0] == "=" and _is_label(node.sides[0]):
-        return node.sides[0]
-    return None
-
-
-def _is_label(node: Node) -> bool:
-    match node:
-        case Symbol() | Words():
-            return True
-        case Apply(name="mul", args=(Symbol(), Number())):
-            return True  # f(2)
-        case Apply(name="mul" | "abs" | "ratio" | "div", args=args) | Group(opening="(", items=args):
-            return all(map(_is_label, args))
-    return False
-
-
-def _is_variable(node: Node) -> bool:
-    """A label that takes every real value: not `|z|`."""
-    return _is_label(node) and not (isinstance(node, Apply) and node.name == "abs")
-
-
-def _meaning(relation: Relation) -> Node | None:
-    """The value that an equation gives, or the set that a variable is in."""
-    sides, signs = list(relation.sides), list(relation.signs)
-    if signs == ["in"]:
-        return sides[1]
-    if not set(signs) <= {"=", "~"}:
-        return None
-    if not _is_label(sides[0]) and any(symbols(side) for side in sides):
-        return None
-    if "~" in signs:
-        cut = signs.index("~")
-        return sides[cut] if cut > 0 or not _is_label(sides[0]) else sides[1]
-    return sides[-1]
-
-
-def _interval_of(relation: Relation) -> Node | None:
-    """`(5, oo)` for `x > 5` and for `-x < -5`; `(0, 1]` for `0 < f(x) <= 1`."""
-    sides, signs = relation.sides, relation.signs
-    if set(signs) <= {"<", "<="} or set(signs) <= {">", ">="}:
-        if len(sides) == 3 and _is_variable(sides[1]) and not symbols(sides[0]) and not symbols(sides[2]):
-            low, high = (0, 2) if signs[0] in ("<", "<=") else (2, 0)
-            first, last = signs if low == 0 else signs[::-1]
-            return Group("(" if first in "<>" else "[", (sides[low], sides[high]), ")" if last in "<>" else "]")
-        if len(sides) == 2:
-            return _half_line(sides[0], signs[0], sides[1])
-    return None
-
-
-def _half_line(left: Node, sign: str, right: Node) -> Node | None:
-    if _is_variable(right) and not _is_variable(left):
-        left, sign, right = right, _FLIPPED[sign], left
-    if _is_variable(left) and not symbols(right):
-        bound = right
-    else:
-        names = symbols(left) | symbols(right)
-        solved = affine(Apply("sub", (left, right)), next(iter(names))) if len(names) == 1 else None
-        if solved is None:
-            return None
-        slope, constant = solved
-        bound, sign = Number(-constant / slope), sign if slope > 0 else _FLIPPED[sign]
-    if is_infinite(bound):
-        return None
-    if sign in (">", ">="):
-        return Group("(" if sign == ">" else "[", (bound, _INFINITY), ")")
-    return Group("(", (Apply("neg", (_INFINITY,)), bound), ")" if sign == "<" else "]")
 
 
 def _all(verdicts: Iterable[bool | None]) -> bool | None:

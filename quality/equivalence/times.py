@@ -4,13 +4,18 @@ import datetime
 import re
 
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(?:([ap])\.?\s*m\.?)?", re.IGNORECASE)
+_SAID = {"noon": "12:00 PM", "midnight": "12:00 AM"}
 _NAMES = "january february march april may june july august september october november december"
 _MONTHS = _NAMES.split()
-_MONTH = "(" + "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS) + r")\.?"
+_MONTH = "(" + "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS) + r"|sept)\.?"
 _DATES = (
     re.compile(r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})"),
+    re.compile(r"(?P<m>\d{1,2})/(?P<d>\d{1,2})/(?P<y>\d{4})"),
     re.compile(rf"(?P<m>{_MONTH})\s+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(?P<y>\d{{4}}))?", re.IGNORECASE),
-    re.compile(rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m>{_MONTH})(?:,?\s+(?P<y>\d{{4}}))?", re.IGNORECASE),
+    re.compile(
+        rf"(?:the\s+)?(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m>{_MONTH})(?:,?\s+(?P<y>\d{{4}}))?",
+        re.IGNORECASE,
+    ),
 )
 
 
@@ -30,6 +35,8 @@ def same_time(gold: str, answer: str) -> bool | None:
 
 
 def _plain(text: str) -> str:
+    text = _SAID.get(text.strip(" .").lower(), text.replace("{:}", ":"))
+    text = re.sub(r"(\d)\s*o'?clock", r"\1:00", text)
     text = re.sub(r"\\(?:text|mathrm|textrm|mbox)\s*\{([^{}]*)\}", r" \1 ", text)
     return " ".join(re.sub(r"[$~]|\\[,;: ()\[\]]", " ", text).split()).rstrip(".")
 

@@ -18,7 +18,7 @@ CONSTANTS = frozenset(("pi", "infty", "emptyset"))
 GREEK = names(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho"
     " sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
-    " hbar nabla partial Re Im"
+    " hbar nabla partial Re Im odot oplus star bullet dagger perp parallel"
 )
 SIGNS = {
     "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "pm",

@@ -51,7 +51,7 @@ def rounding(node: Node) -> Fraction:
     """By how much a decimal may be rounded; 0 for everything else."""
     if isinstance(node, Number):
         return node.half_unit
-    if isinstance(node, Apply) and node.name in ("neg", "percent"):
+    if isinstance(node, Apply) and node.name in ("neg", "percent", "deg"):
         return rounding(node.args[0]) / (100 if node.name == "percent" else 1)
     return Fraction(0)
 
@@ -80,6 +80,7 @@ class _Evaluation:
     def __init__(self, at: Point) -> None:
         self._at = at
         self._is_real = bool(at)
+        self._degree: Value = Fraction(1)
 
     def scalar(self, node: Node) -> Value:
         if isinstance(node, Number):
@@ -100,6 +101,10 @@ class _Evaluation:
         name = node.name
         if name == "det":
             return self._det(node.args[0])
+        if name == "deg":  # of an angle; elsewhere the sign only says what the figure measures
+            return _checked(self.scalar(node.args[0]) * self._degree)
+        if name in _OF_ANGLES and self._degree == 1:
+            return self._of_angle(node)
         values = [self.scalar(arg) for arg in node.args]
         if name in _ARITHMETIC:
             return _checked(_ARITHMETIC[name](*values))
@@ -119,6 +124,13 @@ class _Evaluation:
             case "lg", [a]:
                 return self._log(a) / math.log(10)
         raise Unreadable(name)
+
+    def _of_angle(self, node: Apply) -> Value:
+        self._degree = math.pi / 180
+        try:
+            return self._apply(node)
+        finally:
+            self._degree = Fraction(1)
 
     def _power(self, base: Value, exponent: Value) -> Value:
         if isinstance(exponent, Fraction) and exponent.denominator == 1 and abs(exponent) <= 10_000:
@@ -264,9 +276,11 @@ def _floor(value: Value) -> Fraction:
     return Fraction(math.floor(_real(value) + (0 if isinstance(value, Fraction) else 1e-12)))
 
 
+_OF_ANGLES = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
 _ARITHMETIC: dict[str, Callable[..., Value]] = {
     "add": operator.add, "sub": operator.sub, "neg": operator.neg, "mul": operator.mul, "div": operator.truediv,
-    "ratio": operator.truediv, "percent": lambda a: a / 100, "abs": abs, "factorial": _factorial, "binom": _binomial,
+    "ratio": operator.truediv, "percent": lambda a: a / 100, "abs": abs,
+    "conj": lambda a: a.conjugate(), "factorial": _factorial, "binom": _binomial,
     "base": _based, "floor": _floor, "ceil": lambda a: -_floor(-a),
 }  # fmt: skip
 

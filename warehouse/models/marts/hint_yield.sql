@@ -10,7 +10,7 @@ select
     t.hints[-1].round as round,
     count(*) as n_tried,
     count(*) filter (where s.is_correct) as n_right,
-    round(count(*) filter (where s.is_correct) / count(*), 3) as share_right,
+    round(count(*) filter (where s.is_correct) / nullif(count(s.is_correct), 0), 3) as share_right,  -- of those judged
     count(*) filter (where s.n_tool_success > 0) as n_with_tool_success,
     count(*) filter (where s.drop_reason is null or r.parent_id is not null) as n_selected
 from staging.trajectories as t
@@ -18,4 +18,4 @@ join marts.trajectories_scored as s on s.trajectory_id = t.trajectory_id
 left join marts.trajectories_scored as r on r.parent_id = t.trajectory_id and r.is_repaired and r.drop_reason is null
 where not t.is_repaired and len(t.hints) > 0
 group by all
-order by share_right desc, n_tried desc, hint_function, cut, trigger
+order by share_right desc nulls last, n_tried desc, hint_function, cut, trigger
