@@ -1,14 +1,16 @@
 """Recipe files: what `extends` does, and that the shipped ones say what the paper says."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from factory.problems.code import check_code_map
 from factory.problems.protected import SETTINGS
 from factory.problems.registry import find_benchmark, registry
 from factory.settings import RECIPES, load_recipe
 from schemas.errors import RecipeError
-from schemas.vocabulary import Cut
+from schemas.vocabulary import Cut, Domain
 
 SMALL = """
 [problems]
@@ -69,3 +71,16 @@ def test_the_papers_recipe_protects_what_is_evaluated() -> None:
     for place in recipe.decontamination.benchmarks:
         assert isinstance(place, str)
         find_benchmark(place, SETTINGS)  # the settings behind the question mark exist
+
+
+@pytest.mark.parametrize("name", ["arxiv_v1", "emnlp"])
+def test_the_papers_code_problems(name: str) -> None:
+    """About 10K, from Codeforces, CodeContests and LiveCodeBench before July 2024; 10K and 2K rows of D_seed."""
+    recipe = load_recipe(name, {})
+    code = [source for source in recipe.problems.sources if source.domain is Domain.CODE]
+    assert [source.format for source in code] == ["code_contests", "codeforces", "contest"]
+    assert 9_000 <= sum(source.limit or 0 for source in code) <= 11_000
+    assert {source.released_before for source in code[1:]} == {date(2024, 6, 30)}
+    assert (recipe.selection.quota_math, recipe.selection.quota_code) == (10_000, 2_000)
+    for source in code:
+        check_code_map(source)
