@@ -18,7 +18,7 @@ from factory.problems.coded import bare_statement
 from factory.problems.protected import load_items
 from factory.progress import Reporter, make_console, make_table
 from factory.release.row_files import check_ending, write_rows
-from quality.decontamination.embeddings import load_encoder
+from factory.steps import compare_with_benchmarks
 from quality.decontamination.find import BenchmarkItem, find_contamination
 from schemas.errors import UsageError
 from schemas.recipe import Decontamination, Recipe
@@ -108,15 +108,11 @@ def _find(recipe: Recipe, ui: Reporter, *, lower: bool) -> Found:
     if lower:
         low = {"near_similarity": min(THRESHOLDS[NEAR]), "lcs_ratio": min(THRESHOLDS[NGRAM])}
         rule = rule.model_copy(update={**low, "embedding_similarity": min(THRESHOLDS[EMBEDDING])})
-    n_texts = len(statements) + (len(items) if rule.embedding_model else 0)
-    with ui.step("decontamination", n_texts, "texts") as advance:
-        encode = load_encoder(rule.embedding_model, advance) if rule.embedding_model else None
-        rows = find_contamination(statements.items(), items, rule, recipe_id="", encode=encode)
-        plain: list[dict[str, Any]] = []
-        if lower:
-            only = rule.model_copy(update={"stock_texts": 0, "near_similarity": None})
-            plain = find_contamination(statements.items(), items, only, recipe_id="")
-        advance(n_texts - advance.meter.done)
+    rows = compare_with_benchmarks(statements, items, rule, ui)
+    plain: list[dict[str, Any]] = []
+    if lower:
+        only = rule.model_copy(update={"stock_texts": 0, "near_similarity": None})
+        plain = find_contamination(statements.items(), items, only, recipe_id="")
     return Found(statements, items, rows, [row for row in plain if row["method"] == NGRAM])
 
 

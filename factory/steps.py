@@ -3,7 +3,7 @@
 A step reads what it needs with SQL, hands it to a pure function of `quality` or `warehouse`, and appends the result.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -18,6 +18,7 @@ from quality.decontamination.find import BenchmarkItem, find_contamination
 from quality.programs.scoring import check_program_golds, score_programs
 from quality.scoring import check_golds, score
 from schemas.errors import StepFailed
+from schemas.recipe import Decontamination
 from schemas.records import Problem, Segment, Trajectory
 from schemas.tables import CONTAMINATION, DUPLICATE_PAIRS, GOLD_CHECKS, PROBLEMS, SIGNALS, TRAJECTORIES, VERDICTS
 from schemas.vocabulary import Domain
@@ -81,17 +82,35 @@ def mark_contamination(run: Run, items: Sequence[BenchmarkItem], ui: Reporter) -
         return
     if not items:
         ui.say("decontamination: the recipe names no benchmarks, so nothing is compared with any")
-    rule = run.recipe.decontamination
-    with ui.step("decontamination", len(run.problems), "problems") as advance:
-        found = find_contamination(
-            [(problem.problem_id, bare_statement(problem)) for problem in run.problems.values()],
-            items,
-            rule,
-            recipe_id=run.ids.contamination,
-            encode=load_encoder(rule.embedding_model) if rule.embedding_model and items else None,
-        )
-        run.store.replace(CONTAMINATION, shard, found)
-        advance(len(run.problems))
+    statements = {problem_id: bare_statement(problem) for problem_id, problem in run.problems.items()}
+    found = compare_with_benchmarks(statements, items, run.recipe.decontamination, ui, recipe_id=shard)
+    run.store.replace(CONTAMINATION, shard, found)
+
+
+def compare_with_benchmarks(
+    statements: Mapping[str, str],
+    items: Sequence[BenchmarkItem],
+    rule: Decontamination,
+    ui: Reporter,
+    *,
+    recipe_id: str = "",
+) -> list[dict[str, Any]]:
+    """Rows of derived.contamination, with progress: a sentence model reads every text.
+
+    Args:
+        statements: By problem_id, without the sentences that a format adds.
+        items: Of all benchmarks.
+        rule: Methods and thresholds.
+        ui: Shows progress.
+        recipe_id: As in the rows.
+    """
+    has_model = bool(rule.embedding_model and items)
+    n_texts = len(statements) + (len(items) if has_model else 0)
+    with ui.step("decontamination", n_texts, "texts") as advance:
+        encode = load_encoder(rule.embedding_model, advance) if has_model else None
+        found = find_contamination(statements.items(), items, rule, recipe_id=recipe_id, encode=encode)
+        advance(n_texts - advance.meter.done)
+    return found
 
 
 async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str) -> None:

