@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from factory.commands.options import INTERRUPTED, Format, Home, Limit, Mapping, ProblemsFile, RecipeName, Values, place
 from schemas.errors import FactoryError, UsageError
 from schemas.protocols import Limits
-from schemas.vocabulary import Build, Executor, ExportFormat, ProblemFormat, SandboxLevel
+from schemas.vocabulary import Build, Executor, ExportFormat, SandboxLevel
 
 app = typer.Typer(
     help="A dataset factory for reasoning models that use Python (an open START).",
@@ -18,18 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Home = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: $FACTORY_HOME or warehouse/data.")]
-RecipeName = Annotated[str, typer.Option(help="Name of a recipe (demo, arxiv_v1, emnlp) or path of a .toml.")]
-ProblemsFile = Annotated[Path | None, typer.Option(help="A problems file instead of the recipe's sources.")]
-Mapping = Annotated[list[str] | None, typer.Option("--map", help="ours=theirs, such as statement=problem; repeatable.")]
-Format = Annotated[
-    ProblemFormat | None, typer.Option("--format", help="Of code problems: how the file's tests are written.")
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many problems.")]
-Values = Annotated[
-    list[str] | None, typer.Option("--set", help="Any value of the recipe: section.key=value; repeatable.")
-]
-INTERRUPTED = 130
 LIMITS = Limits()
 
 
@@ -48,12 +37,6 @@ def run_app(command: Callable[[], Any]) -> None:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stderr.close()
         sys.exit(0)
-
-
-def _home(home: Path | None) -> Path:
-    from factory.settings import default_home
-
-    return home.expanduser() if home else default_home()
 
 
 @app.command()
@@ -103,11 +86,11 @@ def build(
         problems, map_ or [], format_, limit, engine, model, url or [], executor, ray_address, set_ or [],
         skip_bad_rows=skip_bad_rows,
     )  # fmt: skip
-    settings, place, ui = load_recipe(recipe, overrides), _home(home), Reporter()
+    settings, at, ui = load_recipe(recipe, overrides), place(home), Reporter()
     if dataset is Build.D_SEED:
-        building = build_d_seed(settings, place, ui, trust=trust)
+        building = build_d_seed(settings, at, ui, trust=trust)
     else:
-        building = build_sampled(dataset, settings, place, ui, trust=trust)
+        building = build_sampled(dataset, settings, at, ui, trust=trust)
     try:
         built = asyncio.run(building)
     except KeyboardInterrupt:  # caught here, because typer would end without a word
@@ -191,7 +174,7 @@ def status(home: Home = None) -> None:
     """What is under way, and what the home holds: runs, trajectories, snapshots."""
     from factory.views import show_status
 
-    show_status(_home(home))
+    show_status(place(home))
 
 
 @app.command()
@@ -204,7 +187,7 @@ def sql(
     """Ask the warehouse (DuckDB SQL, read-only). Without a query: the tables and what they hold."""
     from factory.views import show_query
 
-    show_query(_home(home), query, file, as_csv=csv)
+    show_query(place(home), query, file, as_csv=csv)
 
 
 @app.command()
@@ -215,7 +198,7 @@ def why(
     """The whole story of one problem: baseline, hints, tool calls, verdicts, drop reasons."""
     from factory.views import show_story
 
-    show_story(_home(home), id_)
+    show_story(place(home), id_)
 
 
 @app.command()
@@ -242,7 +225,7 @@ def export(
     from factory.release.export import Options, export_snapshot
 
     options = Options(tool_turns, model, hint_loss, min_pass_rate, max_pass_rate)
-    export_snapshot(_home(home), snapshot, format_, out, options)
+    export_snapshot(place(home), snapshot, format_, out, options)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from factory.problems.coded import bare_statement
 from factory.problems.protected import load_items
 from factory.progress import Reporter, make_console, make_table
 from factory.release.row_files import check_ending, write_rows
-from factory.steps import compare_with_benchmarks
+from factory.steps.problems import compare_with_benchmarks
 from quality.decontamination.find import BenchmarkItem, find_contamination
 from schemas.errors import UsageError
 from schemas.recipe import Decontamination, Recipe

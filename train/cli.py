@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from factory.cli import INTERRUPTED, run_app
+from factory.cli import run_app
+from factory.commands.options import INTERRUPTED
 
 app = typer.Typer(
     help="Train on snapshots of the factory.",

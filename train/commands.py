@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from factory.commands.options import INTERRUPTED
 from factory.overrides import pair
 from factory.progress import Reporter
 from factory.settings import default_home, load_recipe, parse_overrides
@@ -19,7 +20,6 @@ from train.report import leaderboard
 from train.windows import Window, parse_date
 from warehouse.store import Store
 
-INTERRUPTED = 130
 ARMS = (EvalArm.PLAIN, EvalArm.TOOLS, EvalArm.HINT)
 
 

@@ -21,7 +21,7 @@ from factory.rollout.generate import generate
 from factory.rollout.plan import Planned
 from factory.rollout.rounds import plan_answers, plan_round, tools_recipe_id
 from factory.run import EVAL, Run, open_run, rebuild_database
-from factory.steps import check_gold_answers
+from factory.steps.problems import check_gold_answers
 from factory.workbench import Workbench, name_of_engine
 from quality.programs.scoring import score_programs
 from quality.scoring import score

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,16 +23,76 @@ from warehouse.files import cannot_write, flush, readable_json
 
 MANIFEST = "manifest.json"
 ROWS_PER_FILE = 50_000
+ROWS_PER_GROUP = 5_000
+"""Of a Parquet row group: what is in memory at a time, some 100 MB. Divides `ROWS_PER_FILE`."""
 
 
 def content_hash(rows: pa.Table) -> str:
     """SHA-256 over column names and rows, in the order given; independent of files, compression and time."""
     digest = hashlib.sha256(json.dumps(rows.schema.names).encode())
     for batch in rows.to_batches(max_chunksize=1024):
-        for row in batch.to_pylist():
-            digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass"))
-            digest.update(b"\n")
+        _add_rows(digest, batch)
     return digest.hexdigest()
+
+
+def write_rows(folder: Path, rows: pa.RecordBatchReader) -> tuple[int, str]:
+    """Write `data/*.parquet` of a snapshot, never holding more than a row group.
+
+    The same rows give the same bytes, however they come in batches.
+
+    Args:
+        folder: Of the snapshot; `data` must not exist.
+        rows: In the order of the dataset.
+
+    Returns:
+        How many they are, and their `content_hash`.
+    """
+    data = folder / "data"
+    data.mkdir()
+    digest = hashlib.sha256(json.dumps(rows.schema.names).encode())
+    n_rows, drafts = 0, list[Path]()
+    writer: pq.ParquetWriter | None = None
+    try:
+        for group in row_groups(rows):
+            if n_rows % ROWS_PER_FILE == 0:
+                if writer is not None:
+                    writer.close()
+                drafts.append(data / f"{len(drafts)}.draft")
+                writer = pq.ParquetWriter(drafts[-1], rows.schema, compression="zstd")
+            assert writer is not None
+            writer.write_table(group)
+            for batch in group.to_batches(max_chunksize=1024):
+                _add_rows(digest, batch)
+            n_rows += group.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    for i, draft in enumerate(drafts):
+        draft.rename(data / f"train-{i:05d}-of-{len(drafts):05d}.parquet")
+    return n_rows, digest.hexdigest()
+
+
+def row_groups(rows: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Tables of exactly `ROWS_PER_GROUP` rows, but for the last."""
+    waiting: list[pa.RecordBatch] = []
+    n_waiting = 0
+    for batch in rows:
+        at = 0
+        while at < batch.num_rows:
+            part = batch.slice(at, ROWS_PER_GROUP - n_waiting)
+            waiting.append(part)
+            n_waiting, at = n_waiting + part.num_rows, at + part.num_rows
+            if n_waiting == ROWS_PER_GROUP:
+                yield pa.Table.from_batches(waiting).combine_chunks()
+                waiting, n_waiting = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def _add_rows(digest: "hashlib._Hash", batch: pa.RecordBatch) -> None:
+    for row in batch.to_pylist():
+        digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass"))
+        digest.update(b"\n")
 
 
 def versions(home: Path, name: str) -> list[int]:
@@ -109,11 +169,7 @@ def write_snapshot(
             shutil.rmtree(left, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(dir=shelf, prefix=".draft-"))
         draft.chmod(0o755)
-        (draft / "data").mkdir()
-        n_files = -(-rows.num_rows // ROWS_PER_FILE)
-        for i in range(n_files):
-            part = rows.slice(i * ROWS_PER_FILE, ROWS_PER_FILE)
-            pq.write_table(part, draft / "data" / f"train-{i:05d}-of-{n_files:05d}.parquet", compression="zstd")
+        write_rows(draft, rows.to_reader())
         decorate(draft, reference)
         text = manifest(reference, describe_files(draft)).model_dump_json(indent=2)
         (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")

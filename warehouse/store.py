@@ -60,14 +60,24 @@ class Store:
         if not rows:
             return
         keys = sorted(str(tuple(row[k] for k in table.key)) for row in rows)
-        self.replace(table, hashlib.sha256(repr(keys).encode()).hexdigest()[:20], rows)
+        self.replace(table, _name_of(keys), rows)
 
     def replace(self, table: Table, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as the shard of a given name, in place of what it held: for rows that are made over a whole run.
 
         Empty rows make an empty shard, which says that the step was done (`has`).
         """
-        data = pa.Table.from_pylist([dict(row) for row in rows], schema=table.arrow_schema)
+        self._write(table, name, pa.Table.from_pylist([dict(row) for row in rows], schema=table.arrow_schema))
+
+    def append_table(self, table: Table, data: pa.Table) -> None:
+        """As `append`, for columns in any order whose types can be cast to the table's."""
+        if not data.num_rows:
+            return
+        data = data.select(table.arrow_schema.names).cast(table.arrow_schema)
+        keys = sorted(str(key) for key in zip(*(data[name].to_pylist() for name in table.key), strict=True))
+        self._write(table, _name_of(keys), data)
+
+    def _write(self, table: Table, name: str, data: pa.Table) -> None:
         write_atomically(self._shard(table, name), lambda path: pq.write_table(data, path))
 
     def has(self, table: Table, name: str) -> bool:
@@ -201,6 +211,10 @@ def _comments() -> dict[str, str]:
     """What each table is, for readers of the DuckDB file."""
     stored = {name: f"one row per {table.grain}" for name, table in STORED_TABLES.items()}
     return stored | {model.name: model.summary for model in model_files()}
+
+
+def _name_of(keys: Sequence[str]) -> str:
+    return hashlib.sha256(repr(keys).encode()).hexdigest()[:20]
 
 
 def _literal(text: str) -> str:

@@ -14,16 +14,12 @@ from factory.release.promote import promote
 from factory.rollout.plan import Planned, plan_baselines, plan_branches
 from factory.rollout.rounds import plan_round
 from factory.run import Run
-from factory.steps import (
-    check_gold_answers,
-    judge_trajectories,
-    mark_contamination,
-    mark_duplicates,
-    measure_signals,
-    query,
-    repair_trajectories,
-    stream,
-)
+from factory.steps.duplicates import mark_duplicates
+from factory.steps.judging import judge_trajectories
+from factory.steps.problems import check_gold_answers, mark_contamination
+from factory.steps.reading import query, stream
+from factory.steps.repair import repair_trajectories
+from factory.steps.signals import measure_signals
 from factory.workbench import Workbench
 from schemas.recipe import Recipe
 from schemas.records import Trajectory

@@ -11,15 +11,12 @@ from factory.progress import Reporter
 from factory.release.promote import promote
 from factory.rollout.plan import plan_samples
 from factory.run import Run
-from factory.steps import (
-    check_gold_answers,
-    judge_trajectories,
-    mark_contamination,
-    mark_duplicates,
-    measure_signals,
-    query,
-    repair_trajectories,
-)
+from factory.steps.duplicates import mark_duplicates
+from factory.steps.judging import judge_trajectories
+from factory.steps.problems import check_gold_answers, mark_contamination
+from factory.steps.reading import query
+from factory.steps.repair import repair_trajectories
+from factory.steps.signals import measure_signals
 from factory.workbench import Workbench
 from schemas.recipe import Recipe
 

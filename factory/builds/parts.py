@@ -16,7 +16,7 @@ from factory.rollout.plan import Planned
 from factory.rollout.writer import finished_ids
 from factory.run import Run, open_run
 from factory.settings import fingerprint
-from factory.steps import store_problems
+from factory.steps.problems import store_problems
 from factory.workbench import Workbench, name_of_engine
 from quality.decontamination.find import BenchmarkItem
 from schemas.recipe import Recipe
