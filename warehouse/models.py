@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from schemas.errors import SqlError
 from schemas.tables import STORED_TABLES
+from warehouse.attach import literal
 
 MODELS = Path(__file__).parent / "models"
 AUDITS = Path(__file__).parent / "audits"
@@ -35,6 +36,8 @@ class Model:
     """First header line."""
     reads: frozenset[str]
     params: frozenset[str]
+    is_view: bool = False
+    """Whether its rows, being wide, are made when they are asked for."""
 
     @property
     def sha256(self) -> str:
@@ -48,11 +51,13 @@ def parse_model(name: str, sql: str) -> Model:
     Raises:
         SqlError: it does not parse, its header lacks a line, or header and SQL disagree.
     """
-    header = dict(re.findall(r"^-- (grain|reads|params|why): +(.*(?:\n-- {4,}.*)*)", sql, re.MULTILINE))
+    header = dict(re.findall(r"^-- (kind|grain|reads|params|why): +(.*(?:\n-- {4,}.*)*)", sql, re.MULTILINE))
     first = re.match(rf"-- {re.escape(name)}: (.+)", sql)
     missing = [key for key in ("grain", "reads", "why") if key not in header]
     if first is None or missing:
         raise SqlError(f"{name}: the header lacks {'its title line' if first is None else ', '.join(missing)}")
+    if header.get("kind", "view") != "view":
+        raise SqlError(f"{name}: the header's kind says {header['kind']}; a model is a table, or says 'view'")
     declared_reads = frozenset(re.findall(r"\b\w+\.\w+\b", header["reads"]))
     declared_params = frozenset(re.findall(r"\$(\w+)", header.get("params", "")))
     try:
@@ -74,7 +79,7 @@ def parse_model(name: str, sql: str) -> Model:
                 f"{name}: the header's {what} say {', '.join(sorted(said)) or 'nothing'}, "
                 f"the SQL has {', '.join(sorted(found)) or 'nothing'}"
             )
-    return Model(name, sql, first[1], reads, params)
+    return Model(name, sql, first[1], reads, params, is_view="kind" in header)
 
 
 @functools.cache
@@ -100,7 +105,7 @@ def model_files() -> tuple[Model, ...]:
 
 
 def build_model(con: duckdb.DuckDBPyConnection, model: Model, params: Params) -> None:
-    """Run one model into a table of its name.
+    """Run one model into a table, or a view, of its name. A view holds the parameters' values.
 
     Raises:
         SqlError: a parameter is missing, or DuckDB refuses it; the message names the model.
@@ -109,12 +114,34 @@ def build_model(con: duckdb.DuckDBPyConnection, model: Model, params: Params) ->
     if missing:
         raise SqlError(f"{model.name}: no value for ${', $'.join(sorted(missing))}")
     con.execute(f"create schema if not exists {model.name.split('.')[0]}")
+    own = {name: params[name] for name in model.params}
     try:
-        con.execute(
-            f"create or replace table {model.name} as {model.sql}", {name: params[name] for name in model.params}
-        )
+        if model.is_view:
+            con.execute(f"create or replace view {model.name} as {inlined(model.sql, own)}")
+        else:
+            con.execute(f"create or replace table {model.name} as {model.sql}", own)
     except duckdb.Error as error:
         raise SqlError(f"{model.name}: {error}") from error
+
+
+def inlined(sql: str, params: Params) -> str:
+    """A model's SQL with values in place of its parameters: what a view can be made of."""
+    return re.sub(r"\$(\w+)", lambda found: _as_sql(params[found[1]]), re.sub(r"^--.*\n", "", sql, flags=re.MULTILINE))
+
+
+def _as_sql(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool() | int() | float():
+            return str(value).lower()
+        case str():
+            return literal(value)
+        case Mapping():
+            return f"map {{{', '.join(f'{_as_sql(key)}: {_as_sql(item)}' for key, item in value.items())}}}"
+        case Sequence():
+            return f"[{', '.join(_as_sql(item) for item in value)}]"
+    raise TypeError(f"no SQL for {type(value).__name__}")
 
 
 def build_models(con: duckdb.DuckDBPyConnection, params: Params, needed_by: str | None = None) -> None:

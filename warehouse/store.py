@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import HomeError, SqlError
 from schemas.tables import STORED_TABLES, Table
+from warehouse.attach import abandoned_spills, attach, literal, open_database
 from warehouse.files import cannot_write, write_atomically
 from warehouse.models import Params, build_models, model_files
 
@@ -46,9 +47,13 @@ class Store:
 
     def tidy(self) -> None:
         """Remove the hidden drafts that killed writers left. Only for who holds the home's lock."""
-        for pattern in (".draft-*", "raw/*/.draft-*", "derived/*/.draft-*", "models/.draft-*"):
-            for draft in self.home.glob(pattern):
-                shutil.rmtree(draft, ignore_errors=True)
+        drafts = [
+            draft
+            for pattern in (".draft-*", "raw/*/.draft-*", "derived/*/.draft-*", "models/.draft-*")
+            for draft in self.home.glob(pattern)
+        ]
+        for folder in (*drafts, *abandoned_spills(self.home)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as one shard. Rows must have exactly the table's columns.
@@ -88,43 +93,23 @@ class Store:
         return self.folder(table) / f"{name}.parquet"
 
     @contextlib.contextmanager
-    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """An in-memory database with a view per stored table; of rows with one key the newest counts.
-
-        Newest is the latest `created_at`. Tables without one never get two different rows of one key: each of their
-        rows is made once, or with its whole shard (`replace`).
+    def connect(self, path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A database in memory that sees every stored table; or one in a new file, which holds them.
 
         Raises:
             HomeError: a shard cannot be read, now or by a query in the block; says which.
         """
-        with duckdb.connect() as con:
+        with open_database(path, self.home) as con:
             try:
-                con.execute("set timezone = 'UTC'")
                 for table in STORED_TABLES.values():
-                    self._attach(con, table)
+                    attach(con, table, self.shards(table), copied=path is not None)
+                if path is not None:
+                    con.execute("drop schema if exists superseded cascade")
                 yield con
             except (duckdb.Error, SqlError) as error:
                 if damaged := self._damaged():
                     raise damaged from error
                 raise
-
-    def _attach(self, con: duckdb.DuckDBPyConnection, table: Table) -> None:
-        con.execute(f"create schema if not exists {table.name.split('.')[0]}")
-        shards = self.shards(table)
-        if not shards:
-            empty = table.arrow_schema.empty_table()
-            con.register("empty", empty)
-            con.execute(f"create table {table.name} as from empty")
-            con.unregister("empty")
-            return
-        files = ", ".join(_literal(str(path)) for path in shards)
-        key = ", ".join(table.key)
-        newest = "created_at desc, " if any(c.name == "created_at" for c in table.columns) else ""
-        newest_rows = (
-            f"select * exclude (filename) from read_parquet([{files}], filename = true) "
-            f"qualify row_number() over (partition by {key} order by {newest}filename) = 1"
-        )
-        con.execute(f"create view {table.name} as {newest_rows}")
 
     def _damaged(self) -> HomeError | None:
         """What to say of the first shard that is no whole Parquet file of its table; None where all are."""
@@ -159,24 +144,19 @@ class Store:
         """
 
         def write(path: Path) -> None:
-            with self.connect() as con:
-                con.execute(f"attach {_literal(str(path))} as out")
+            with self.connect(path) as con:
+                con.execute("begin")  # a disk that fills up then shows itself in one place
                 build_models(con, params)
-                tables = con.execute(
-                    "select schema_name, table_name from duckdb_tables() where database_name = 'memory' "
-                    "union all select schema_name, view_name from duckdb_views() "
-                    "where database_name = 'memory' and not internal order by all"
-                ).fetchall()
-                for schema, name in tables:
-                    con.execute(f"create schema if not exists out.{schema}")
-                    con.execute(f"create table out.{schema}.{name} as from memory.{schema}.{name}")
+                views = set(con.execute("select schema_name || '.' || view_name from duckdb_views()").fetchall())
                 for name, comment in _comments().items():
-                    con.execute(f"comment on table out.{name} is {_literal(comment)}")
-                con.execute("detach out")
+                    kind = "view" if (name,) in views else "table"
+                    con.execute(f"comment on {kind} {name} is {literal(comment)}")
+                con.execute("commit")
+                con.execute("checkpoint")  # closing does it too, and says nothing of a disk that is full
 
         try:
             write_atomically(self.database, write)
-        except (duckdb.IOException, duckdb.TransactionException) as error:  # the latter where the commit did not fit
+        except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:  # commit, checkpoint
             raise cannot_write(self.database, OSError(str(error))) from error
 
     def read(self) -> duckdb.DuckDBPyConnection:
@@ -215,10 +195,6 @@ def _comments() -> dict[str, str]:
 
 def _name_of(keys: Sequence[str]) -> str:
     return hashlib.sha256(repr(keys).encode()).hexdigest()[:20]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def chunks(rows: Iterable[Any], size: int) -> Iterable[list[Any]]:

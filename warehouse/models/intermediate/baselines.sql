@@ -1,4 +1,5 @@
 -- intermediate.baselines: what the model did by itself on each problem; empty in builds that need none.
+-- kind:    view
 -- grain:   one row per problem_id that has a baseline
 -- reads:   staging.trajectories, staging.verdicts
 -- why:     hint-infer, the funnel and the snapshot all ask for the baseline and its verdict together.

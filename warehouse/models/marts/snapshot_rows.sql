@@ -1,4 +1,5 @@
 -- marts.snapshot_rows: the next snapshot as it will be published.
+-- kind:    view
 -- grain:   one row per trajectory_id
 -- reads:   marts.selected, staging.trajectories, staging.problems, staging.verdicts, intermediate.baselines,
 --          marts.pass_rates
@@ -61,4 +62,3 @@ join staging.problems as p on p.problem_id = s.problem_id
 left join staging.verdicts as v on v.trajectory_id = s.trajectory_id
 left join intermediate.baselines as b on b.problem_id = s.problem_id
 left join marts.pass_rates as r on r.problem_id = s.problem_id
-order by t.trajectory_id

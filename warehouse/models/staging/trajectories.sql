@@ -1,4 +1,5 @@
 -- staging.trajectories: the trajectories of the current run's problems that its recipe would make, and no others.
+-- kind:    view
 -- grain:   one row per trajectory_id
 -- reads:   raw.trajectories, staging.problems
 -- params:  $baseline_recipe_id  settings that determine baselines
