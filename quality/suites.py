@@ -4,7 +4,8 @@ One promise, written once: a `Column` says `nullable`, `unique`, `values`, `mini
 expectations, runs them over a candidate, and writes the result as a static site (Data Docs) that stays with the
 snapshot. Analytics are off before the library is imported, nothing uses the network, nothing is printed.
 
-Nested columns (lists, structs) are judged by whether they are there; the site shows their lengths, not their contents.
+Lists, structs and texts without a closed vocabulary are judged by whether they are there: of them the frame that the
+library gets holds lengths or a mark, so a candidate of any width fits in memory.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pyarrow.dataset
 
 from quality.docs_site import make_offline
 from schemas.records import GateCheck
@@ -42,32 +43,49 @@ def validate_columns(
         One check per promise: `columns`, `types`, then `<column>.not_null|unique|values|minimum`, then `key` for a key
         of several columns. `n_bad` counts rows; for `columns` and `types` it counts columns.
     """
-    data = candidate if isinstance(candidate, pa.Table) else pq.read_table(candidate)
+    data = candidate if isinstance(candidate, pa.Table) else pyarrow.dataset.dataset(candidate, format="parquet")
     with _silence():
-        results = _run_suite(_frame(data), table, docs_dir)
-    return [_check_types(data, table), *results]
+        results = _run_suite(_frame(data, table), table, docs_dir)
+    return [_check_types(data.schema, table), *results]
 
 
-def _check_types(data: pa.Table, table: Table) -> GateCheck:
+def _check_types(schema: pa.Schema, table: Table) -> GateCheck:
     """Great Expectations sees pandas types; the promise is about Arrow ones, so this one is our own."""
     wrong = [
-        f"{c.name} is {data.schema.field(c.name).type}, not {c.type}"
+        f"{c.name} is {schema.field(c.name).type}, not {c.type}"
         for c in table.columns
-        if c.name in data.column_names and data.schema.field(c.name).type != c.type
+        if c.name in schema.names and schema.field(c.name).type != c.type
     ]
     return GateCheck(name="types", kind="schema", passed=not wrong, n_bad=len(wrong), detail="; ".join(wrong[:5]))
 
 
-def _frame(data: pa.Table) -> Any:  # a pandas frame
-    columns = {}
-    for name in data.column_names:
-        column = data[name]
-        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            column = pc.list_value_length(column)
-        elif pa.types.is_struct(column.type):
-            column = pc.if_else(pc.is_valid(column), 1, None)
-        columns[name] = column
-    return pa.table(columns).to_pandas()
+def _frame(data: pa.Table | pyarrow.dataset.Dataset, table: Table) -> Any:  # a pandas frame
+    """What the promises are about, and no text that none is about: a million rows fit."""
+    promised = {column.name: column for column in table.columns}
+    read = {name for name, c in promised.items() if c.unique or c.values is not None or name in table.key}
+    parts = [
+        pa.table(
+            {
+                name: _judged(batch.column(name), whole=name in read or name not in promised)
+                for name in batch.schema.names
+            }
+        )
+        for batch in data.to_batches()
+    ]
+    names = data.schema.names
+    if not parts:
+        return data.schema.empty_table().to_pandas()
+    return pa.concat_tables(parts).unify_dictionaries().select(names).to_pandas()
+
+
+def _judged(column: pa.Array, *, whole: bool) -> pa.Array:
+    """Lists as their lengths, texts and structs as whether they are there."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return pc.list_value_length(column)
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if pa.types.is_struct(column.type) or (is_text and not whole):
+        return pc.if_else(pc.is_valid(column), "there", None)
+    return column
 
 
 def expectations(table: Table) -> list[tuple[str, Any]]:

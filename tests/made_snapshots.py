@@ -1,6 +1,6 @@
 """Snapshots without a build: rows of a few fields in a real folder with a true manifest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pyarrow as pa
 from schemas.records import FileEntry, Manifest
 from schemas.tables import SNAPSHOT
 from tests.builders import row, segment
-from warehouse.snapshots import content_hash, write_snapshot
+from warehouse.snapshots import content_hash, drafted
 
 PROMPT = "<|im_start|>user\nWhat is 6 * 7?<|im_end|>\n<|im_start|>assistant\n"
 CODE, OUTPUT = "print(6 * 7)\n```\n", "```output\n42\n```\n"
@@ -54,3 +54,16 @@ def make_snapshot(home: Path, rows: Sequence[Mapping[str, Any]], name: str = "d_
         (folder / "quality" / "page [1].html").write_text("<p>\u2603</p>")
 
     return write_snapshot(home, name, table, decorate, make)
+
+
+def write_snapshot(
+    home: Path,
+    name: str,
+    rows: pa.Table,
+    decorate: Callable[[Path, str], None],
+    manifest: Callable[[str, tuple[FileEntry, ...]], Manifest],
+) -> Path:
+    """Write the next version in one call."""
+    with drafted(home, name, rows.to_reader()) as draft:
+        decorate(draft.folder, draft.reference)
+        return draft.place(lambda files: manifest(draft.reference, files))

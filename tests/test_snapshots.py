@@ -15,8 +15,10 @@ from schemas.errors import FactoryError, HomeError, SnapshotError
 from schemas.records import FileEntry, Manifest
 from schemas.tables import SNAPSHOT
 from tests.builders import snapshot_rows
+from tests.made_snapshots import write_snapshot
 from warehouse import snapshots
-from warehouse.snapshots import content_hash, describe_files, read_manifest, resolve, versions, write_snapshot
+from warehouse.snapshots import content_hash, describe_files, read_manifest, resolve, versions
+from warehouse.store import Store
 
 
 def nothing(folder: Path, reference: str) -> None:
@@ -100,7 +102,7 @@ def test_the_manifest_is_written_last_and_only_then_the_name(tmp_path: Path) -> 
         nothing(folder, reference)
 
     def manifest(reference: str, files: tuple[FileEntry, ...]) -> Manifest:
-        look(next((tmp_path / "snapshots" / "d_seed").iterdir()))
+        look(next(tmp_path.glob(".draft-*")))
         made: Manifest = manifest_of(rows)(reference, files)
         return made
 
@@ -128,14 +130,16 @@ def test_an_error_leaves_nothing(tmp_path: Path, where: str, error: BaseExceptio
 
 def test_a_draft_of_a_killed_build_is_never_seen_and_soon_removed(tmp_path: Path) -> None:
     folder = write(tmp_path)
-    draft = folder.parent / ".draft-killed"
+    draft = tmp_path / ".draft-killed"
     shutil.copytree(folder, draft)  # killed after its manifest was written, before it got its name
     assert versions(tmp_path, "d_seed") == [1]
     assert resolve(tmp_path, "d_seed@latest") == folder
     with pytest.raises(SnapshotError):
         resolve(tmp_path, "d_seed@.draft-killed")
+    Store(tmp_path).tidy()  # as every build begins
     assert write(tmp_path).name == "v2"
     assert {path.name for path in folder.parent.iterdir()} == {"v1", "v2"}
+    assert [path.name for path in tmp_path.iterdir()] == ["snapshots"]
 
 
 def test_a_folder_without_manifest_is_no_snapshot_and_keeps_its_number(tmp_path: Path) -> None:

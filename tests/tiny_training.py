@@ -17,8 +17,9 @@ from factory.engines.tokenizer import Tokenized, tokenizer_fingerprint
 from schemas.records import FileEntry, Manifest
 from schemas.tables import SNAPSHOT
 from tests.builders import row, segment
+from tests.made_snapshots import write_snapshot
 from tests.shared_data import rows as shared_rows
-from warehouse.snapshots import content_hash, write_snapshot
+from warehouse.snapshots import content_hash
 
 SYSTEM = "You can write Python code in ```python blocks."
 FAST = (

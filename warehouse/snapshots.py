@@ -1,9 +1,10 @@
 """Snapshots: immutable folders `snapshots/<name>/v<N>/`, addressed by the hash of their rows.
 
-A snapshot is made in a hidden folder beside its place and renamed when it is whole; its manifest is written last. So
+A snapshot is made in a hidden folder of the home and renamed when it is whole; its manifest is written last. So
 every visible folder is complete, and a killed build leaves nothing but a hidden folder that the next one removes.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,24 +138,37 @@ def read_manifest(folder: Path) -> Manifest:
         raise SnapshotError(f"{folder / MANIFEST} is no manifest: {where}: {first['msg']}") from error
 
 
-def write_snapshot(
-    home: Path,
-    name: str,
-    rows: pa.Table,
-    decorate: Callable[[Path, str], None],
-    manifest: Callable[[str, tuple[FileEntry, ...]], Manifest],
-) -> Path:
-    """Write the next version.
+@dataclass(frozen=True)
+class Draft:
+    """A version that nobody sees yet: its rows are written, everything else may be added to its folder."""
+
+    folder: Path
+    reference: str
+    """What it will be called: `d_seed@v3`."""
+    n_rows: int
+    content_hash: str
+    target: Path
+
+    def place(self, manifest: Callable[[tuple[FileEntry, ...]], Manifest]) -> Path:
+        """Write the manifest, which gets the list of files, and give the folder its name; returns it."""
+        text = manifest(describe_files(self.folder)).model_dump_json(indent=2)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        for path in (*self.folder.rglob("*"), self.folder):
+            flush(path)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.folder, self.target)
+        flush(self.target.parent)
+        return self.target
+
+
+@contextlib.contextmanager
+def drafted(home: Path, name: str, rows: pa.RecordBatchReader) -> Iterator[Draft]:
+    """The next version as a draft, which goes away unless it is placed. Disk errors in the block are its own.
 
     Args:
         home: The home.
         name: `d_seed`.
-        rows: The dataset.
-        decorate: Gets the folder and `d_seed@v<N>`, and adds everything but data and manifest.
-        manifest: Gets `d_seed@v<N>` and the files, and makes the manifest.
-
-    Returns:
-        The folder.
+        rows: The dataset, in order; read once.
 
     Raises:
         HomeError: it cannot be written; no version was added.
@@ -161,28 +176,19 @@ def write_snapshot(
     shelf = home / "snapshots" / name
     taken = [int(match[1]) for path in shelf.glob("v*") if (match := re.fullmatch(r"v(\d+)", path.name))]
     number = max(taken, default=0) + 1  # a folder that lost its manifest keeps its number
-    reference, target = f"{name}@v{number}", shelf / f"v{number}"
-    draft: Path | None = None
+    target = shelf / f"v{number}"
+    folder: Path | None = None
     try:
-        shelf.mkdir(parents=True, exist_ok=True)
-        for left in shelf.glob(".draft-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        draft = Path(tempfile.mkdtemp(dir=shelf, prefix=".draft-"))
-        draft.chmod(0o755)
-        write_rows(draft, rows.to_reader())
-        decorate(draft, reference)
-        text = manifest(reference, describe_files(draft)).model_dump_json(indent=2)
-        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        for path in (*draft.rglob("*"), draft):
-            flush(path)
-        os.replace(draft, target)
-        flush(shelf)
+        home.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=home, prefix=".draft-"))
+        folder.chmod(0o755)
+        n_rows, digest = write_rows(folder, rows)
+        yield Draft(folder, f"{name}@v{number}", n_rows, digest, target)
     except OSError as error:
         raise cannot_write(target, error) from error
     finally:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
-    return target
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe_files(folder: Path) -> tuple[FileEntry, ...]:

@@ -3,14 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.dataset
 
 from factory.run import Run
 from schemas.records import GateCheck
 from schemas.tables import SNAPSHOTS
+from warehouse.snapshots import Draft
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 SHOWN_CHARS = 1_500
@@ -22,20 +22,14 @@ KINDS = {
 """By build, what the rows are."""
 
 
-def write_card(
-    folder: Path,
-    reference: str,
-    run: Run,
-    rows: pa.Table,
-    funnel: Sequence[dict[str, Any]],
-    checks: Sequence[GateCheck],
-    digest: str,
-) -> None:
-    """Write `README.md` of a snapshot."""
-    licences = Counter(rows["licence"].to_pylist())
-    sources = Counter(rows["source"].to_pylist())
-    size = next((word for limit, word in SIZES if rows.num_rows < limit), "1M<n<10M")
-    licence = next(iter(licences)).lower() if len(licences) == 1 and "unknown" not in licences else "other"
+def write_card(draft: Draft, run: Run, funnel: Sequence[dict[str, Any]], checks: Sequence[GateCheck]) -> None:
+    """Write `README.md` of a snapshot whose rows are written."""
+    data = pyarrow.dataset.dataset(draft.folder / "data", format="parquet")
+    licences, sources = _counts(data, "licence"), _counts(data, "source")
+    reference, n_rows = draft.reference, draft.n_rows
+    size = next((word for limit, word in SIZES if n_rows < limit), "1M<n<10M")
+    only = licences[0][0] if len(licences) == 1 else "unknown"
+    licence = "other" if only == "unknown" else only.lower()
     header = [
         "---",
         f"license: {licence}",
@@ -52,14 +46,15 @@ def write_card(
     body = [
         f"# {reference}",
         "",
-        f"{rows.num_rows:,} trajectories of **{run.engine_name}**: {KINDS[run.build]} "
+        f"{n_rows:,} trajectories of **{run.engine_name}**: {KINDS[run.build]} "
         "Made by a START dataset factory (after arXiv 2503.04625).",
         "",
-        f"Content hash `{digest}`, recipe `{run.recipe.name}` ({run.recipe.description}), run `{run.run_id}`. The "
-        "whole recipe, file hashes and SQL hashes are in `manifest.json`; the checks are in `quality/index.html`.",
+        f"Content hash `{draft.content_hash}`, recipe `{run.recipe.name}` ({run.recipe.description}), run "
+        f"`{run.run_id}`. The whole recipe, file hashes and SQL hashes are in `manifest.json`; "
+        "the checks are in `quality/index.html`.",
         "",
-        *_table("Where the rows come from", ("source", "rows"), sources.most_common()),
-        *_table("Licences", ("licence", "rows"), licences.most_common()),
+        *_table("Where the rows come from", ("source", "rows"), sources),
+        *_table("Licences", ("licence", "rows"), licences),
         *_table(
             "Funnel",
             ("step", "unit", "in", "kept", "dropped", "reasons"),
@@ -70,7 +65,7 @@ def write_card(
         "",
         "## One row",
         "",
-        *_fenced(_sample(rows)),
+        *_fenced(_sample(data)),
         "",
         "## Load it",
         "",
@@ -90,7 +85,7 @@ def write_card(
         f"against the {len(run.recipe.decontamination.benchmarks)} benchmark sources of the recipe only.",
         "",
     ]
-    (folder / "README.md").write_text("\n".join(header + body))
+    (draft.folder / "README.md").write_text("\n".join(header + body))
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -103,9 +98,15 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def _sample(rows: pa.Table) -> str:
+def _counts(data: pyarrow.dataset.Dataset, name: str) -> list[tuple[str, int]]:
+    """Values of a column, the commonest first."""
+    counted = Counter(value for batch in data.to_batches(columns=[name]) for value in batch[name].to_pylist())
+    return counted.most_common()
+
+
+def _sample(data: pyarrow.dataset.Dataset) -> str:
     """The first row's problem and completion, hint and tool output marked."""
-    row = rows.slice(0, 1).to_pylist()[0]
+    row = data.head(1).to_pylist()[0]
     text = ""
     for segment in row["segments"]:
         origin, own = segment["origin"], segment["text"]

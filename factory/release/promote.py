@@ -13,11 +13,14 @@ from factory.release.card import write_card
 from factory.run import Run
 from quality.gate import gate_failure_message, run_gate
 from schemas.errors import EngineError, GateFailed
-from schemas.records import FileEntry, GateCheck, Manifest
+from schemas.records import FileEntry, Manifest
 from schemas.tables import SNAPSHOTS, Table
 from warehouse.models import AUDITS, model_files
-from warehouse.snapshots import content_hash, read_manifest, versions, write_snapshot
+from warehouse.snapshots import Draft, drafted, read_manifest, versions
 from warehouse.store import fetch
+
+BATCH = 2_000
+"""Rows on their way into the snapshot, some 20 KB each."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,22 @@ def promote(run: Run) -> Promotion:
     known = versions(home, name)
     current = f"{name}@v{known[-1]}" if known else None
     with run.store.read() as con:
-        rows = candidate(con, SNAPSHOTS[name])
-        if rows.num_rows < run.recipe.gate.min_rows:
-            raise GateFailed(_too_small(run, rows.num_rows, current))
-        digest = content_hash(rows)
-        if known:
-            folder = home / "snapshots" / name / f"v{known[-1]}"
-            if read_manifest(folder).content_hash == digest:
-                return Promotion(folder, str(current), rows.num_rows, digest, is_new=False)
-        return _write(run, con, rows, digest, current)
+        n_rows = con.sql("select count(*) from marts.selected").fetchall()[0][0]
+        if n_rows < run.recipe.gate.min_rows:
+            raise GateFailed(_too_small(run, n_rows, current))
+        with drafted(home, name, candidate(con, SNAPSHOTS[name])) as draft:
+            if known:
+                folder = home / "snapshots" / name / f"v{known[-1]}"
+                if read_manifest(folder).content_hash == draft.content_hash:
+                    return Promotion(folder, str(current), n_rows, draft.content_hash, is_new=False)
+            return _finish(run, con, draft, current)
 
 
-def candidate(con: duckdb.DuckDBPyConnection, table: Table) -> pa.Table:
-    """The rows of the next snapshot, with exactly the promised columns and types."""
+def candidate(con: duckdb.DuckDBPyConnection, table: Table) -> pa.RecordBatchReader:
+    """The rows of the next snapshot, with exactly the promised columns and types, read once."""
     names = ", ".join(column.name for column in table.columns)
-    data = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_table()
-    return data.cast(pa.schema([field.with_nullable(True) for field in table.arrow_schema]))
+    rows = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_reader(BATCH)
+    return rows.cast(pa.schema([field.with_nullable(True) for field in table.arrow_schema]))
 
 
 def funnel_rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -65,39 +68,41 @@ def funnel_rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return fetch(con, "from marts.funnel order by step_no")
 
 
-def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str, current: str | None) -> Promotion:
-    checks: list[GateCheck] = []
+def _finish(run: Run, con: duckdb.DuckDBPyConnection, draft: Draft, current: str | None) -> Promotion:
+    """The gate, the card, the manifest."""
+    table, data = SNAPSHOTS[run.build], draft.folder / "data"
     funnel = funnel_rows(con)
+    checks = run_gate(data, con, AUDITS, table=table, docs_dir=draft.folder / "quality")
+    failure = gate_failure_message(checks, name=run.build, n_rows=draft.n_rows, current=current, audits_dir=AUDITS)
+    if failure:
+        raise GateFailed(failure)
+    write_card(draft, run, funnel, checks)
+    sandboxes = con.sql(
+        "select distinct sandbox from marts.snapshot_rows where sandbox is not null order by 1"
+    ).fetchall()
 
-    def decorate(folder: Path, reference: str) -> None:
-        checks.extend(run_gate(rows, con, AUDITS, table=SNAPSHOTS[run.build], docs_dir=folder / "quality"))
-        failure = gate_failure_message(checks, name=run.build, n_rows=rows.num_rows, current=current, audits_dir=AUDITS)
-        if failure:
-            raise GateFailed(failure)
-        write_card(folder, reference, run, rows, funnel, checks, digest)
-
-    def manifest(reference: str, files: tuple[FileEntry, ...]) -> Manifest:
+    def manifest(files: tuple[FileEntry, ...]) -> Manifest:
         return Manifest(
-            snapshot=reference,
+            snapshot=draft.reference,
             parent=current,
-            content_hash=digest,
+            content_hash=draft.content_hash,
             created_at=datetime.now(UTC),
             factory_version=importlib.metadata.version("start-factory"),
             run_id=run.run_id,
             recipe=run.recipe.model_dump(mode="json"),
             engine=run.engine_name,
-            sandbox=", ".join(sorted(set(rows["sandbox"].to_pylist()) - {None})),
+            sandbox=", ".join(name for (name,) in sandboxes),
             tokenizer=_tokenizer(run),
-            n_rows=rows.num_rows,
-            columns=tuple(rows.schema.names),
+            n_rows=draft.n_rows,
+            columns=tuple(column.name for column in table.columns),
             funnel=tuple(funnel),
             gate=tuple(checks),
             sql_hashes={model.name: model.sha256 for model in model_files()},
             files=files,
         )
 
-    folder = write_snapshot(run.store.home, run.build, rows, decorate, manifest)
-    return Promotion(folder, f"{run.build}@{folder.name}", rows.num_rows, digest, is_new=True)
+    folder = draft.place(manifest)
+    return Promotion(folder, f"{run.build}@{folder.name}", draft.n_rows, draft.content_hash, is_new=True)
 
 
 def _tokenizer(run: Run) -> str | None:
