@@ -5,7 +5,7 @@ from typing import Any
 from factory.progress import Reporter
 from factory.rollout.attempt import answer_region
 from factory.run import Run
-from factory.steps.reading import BATCH, query
+from factory.steps.reading import BATCH, query, stream
 from factory.workbench import Workbench
 from quality.programs.scoring import score_programs
 from quality.scoring import score
@@ -18,14 +18,14 @@ from warehouse.store import chunks
 
 async def judge_trajectories(run: Run, bench: Workbench, ui: Reporter, what: str) -> None:
     """Fill derived.verdicts for trajectories that have none under these judging settings."""
-    missing = query(
-        run,
-        "select t.trajectory_id, t.problem_id, t.segments from staging.trajectories as t "
-        "anti join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
-        "where t.stop_reason not in ('engine_error', 'sandbox_lost') order by t.trajectory_id",
+    missing = (
+        "from staging.trajectories as t anti join staging.verdicts as v on v.trajectory_id = t.trajectory_id "
+        "where t.stop_reason not in ('engine_error', 'sandbox_lost')"
     )
-    with ui.step(what, len(missing), "trajectories") as advance:
-        for batch in chunks(missing, BATCH):
+    n = query(run, f"select count(*) as n {missing}")[0]["n"]
+    with ui.step(what, n, "trajectories") as advance:
+        texts_of = stream(run, f"select t.trajectory_id, t.problem_id, t.segments {missing}") if n else ()
+        for batch in chunks(texts_of, BATCH):
             texts = [
                 (row["trajectory_id"], answer_region(_segments(row)), run.problems[row["problem_id"]]) for row in batch
             ]
