@@ -265,6 +265,16 @@ class Sampled(Section):
     selection: Selection = Selection(min_tool_success=0, quota_math=40_000, quota_code=10_000)
 
 
+class Imported(Section):
+    """A build of trajectories that were written elsewhere. `[problems]` names their files."""
+
+    model: str = "unknown"
+    """Who wrote the rows of files that do not say it; `name@revision`, or a name alone."""
+    output_fences: tuple[str, ...] = ("output",)
+    """Languages of the fences that hold a tool's output."""
+    selection: Selection = Selection()
+
+
 class ExecutorSettings(Section):
     """Where rollouts run. Nothing here changes a text."""
 
@@ -307,5 +317,7 @@ class Recipe(Section):
     """`factory build d_start`: a trained model by itself, tools on."""
     d_rft: Sampled = Sampled(max_calls=0)
     """`factory build d_rft`: the ablation, the base model without tools (the paper's QwQ-RFT)."""
+    d_import: Imported = Imported()
+    """`factory build d_import`: trajectories written elsewhere, taken in from files."""
     gate: Gate = Gate()
     executor: ExecutorSettings = ExecutorSettings()

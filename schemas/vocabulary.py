@@ -20,6 +20,8 @@ class Build(StrEnum):
     """What a trained model solves by itself, tools on, no hints."""
     D_RFT = "d_rft"
     """The ablation: what the base model solves without tools."""
+    D_IMPORT = "d_import"
+    """Trajectories that were written elsewhere."""
 
 
 class Executor(StrEnum):
@@ -267,6 +269,8 @@ class RejectReason(StrEnum):
     MISSING_COLUMN = "missing_column"
     EMPTY_STATEMENT = "empty_statement"
     EMPTY_GOLD = "empty_gold"
+    EMPTY_TEXT = "empty_text"
+    """Of a trajectory written elsewhere: nothing was written."""
     DUPLICATE = "duplicate"
     """The same statement and gold stand earlier in the same source."""
     CONFLICTING_GOLD = "conflicting_gold"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.problems import load_problems
+from factory.problems import LoadedProblems, load_problems
 from factory.problems.protected import load_items
 from factory.progress import Reporter
 from factory.release.promote import Promotion, funnel_rows
@@ -38,20 +38,26 @@ class Built:
 
 @asynccontextmanager
 async def opened(
-    build: str, recipe: Recipe, home: Path, ui: Reporter, *, trust: bool
+    build: str,
+    recipe: Recipe,
+    home: Path,
+    ui: Reporter,
+    *,
+    trust: bool,
+    imported: tuple[LoadedProblems, str] | None = None,
 ) -> AsyncIterator[tuple[Run, Workbench, list[BenchmarkItem]]]:
     """A run over the recipe's problems, with the home locked.
 
-    Fills raw.runs, raw.run_problems, raw.problems and raw.rejected_problems.
+    Fills raw.runs, raw.run_problems, raw.problems and raw.rejected_problems. `imported` are problems that came with
+    their trajectories, and the name that stands for what wrote them.
 
     Raises:
         FactoryError: the recipe, the problems, the model or the home are not as they must be.
     """
     check_rules(recipe.repair.rules)
     load_library(recipe.hint.library)
-    loaded = load_problems(recipe.problems, base=Path.cwd())
+    loaded, engine = imported or (load_problems(recipe.problems, base=Path.cwd()), name_of_engine(recipe))
     benchmarks = load_items(recipe.decontamination, base=Path.cwd())
-    engine = name_of_engine(recipe)
     with locked(home):
         store = Store(home)
         store.tidy()
