@@ -116,7 +116,7 @@ def selection_of(build: str, recipe: Recipe) -> Selection:
 
 def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Params:
     """Parameters of the SQL models for one run."""
-    own = sampled(build, recipe)
+    own, selection = sampled(build, recipe), selection_of(build, recipe)
     return {
         "run_id": run_id,
         **{f"{step}_recipe_id": value for step, value in vars(ids).items()},
@@ -125,7 +125,8 @@ def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Param
         "rounds": recipe.hint.rounds,
         "system": recipe.prompt.system,
         **recipe.signals.model_dump(),
-        **selection_of(build, recipe).model_dump(),
+        **selection.model_dump(mode="json"),
+        "quota_source": json.dumps(selection.quota_source),
         "suffix": recipe.prompt.suffix,
     }
 

@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.vocabulary import OWN_SWITCH, Cut, Domain, Executor, HintFunction, ProblemFormat, SourceKind
+from schemas.vocabulary import (
+    OPPOSITES,
+    OWN_SWITCH,
+    BestOf,
+    Cut,
+    Domain,
+    Executor,
+    FillBy,
+    HintFunction,
+    ProblemFormat,
+    SourceKind,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -236,15 +247,37 @@ class Repair(Section):
 
 
 class Selection(Section):
-    """Which of the accepted trajectories enter the snapshot."""
+    """Which of the accepted trajectories enter the snapshot (`warehouse/models/marts/trajectories_scored.sql`)."""
 
-    per_problem: int = Field(default=1, ge=1)
     min_tool_success: int = Field(default=1, ge=0)
     drop_tool_errors: bool = False
     """EMNLP removes responses with a failing execution."""
+    min_pass_rate: Share = 0.0
+    """Drop the rows of problems that fewer of this run's candidates solved: hint branches, samples or imported rows.
+    Undecided checks, failed rollouts and repaired copies do not count."""
+    max_pass_rate: Share = 1.0
+    """As above, of problems that more of them solved."""
+    per_problem: int = Field(default=1, ge=1)
+    best_of: tuple[BestOf, ...] = (BestOf.FEWEST_ERRORS, BestOf.SHORTEST)
+    """Which of a problem's rows are preferred; each rule decides where those before it tie, at last trajectory_id."""
     quota_math: int = Field(default=10_000, ge=0)
     quota_code: int = Field(default=2_000, ge=0)
     quota_science: int = Field(default=0, ge=0)
+    quota_source: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Rows of a source at most, by its name, in each domain; sources that are not named have their domain's alone."""
+    fill_by: FillBy = FillBy.PROBLEMS
+    """Who takes the places first."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Selection":
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError(f"min_pass_rate {self.min_pass_rate} is above max_pass_rate {self.max_pass_rate}")
+        rules = self.best_of
+        idle = [rule for i, rule in enumerate(rules) if rule in rules[:i]]
+        idle += [a for pair in OPPOSITES if set(pair) <= set(rules) for a in sorted(pair, key=rules.index)[1:]]
+        if idle:
+            raise ValueError(f"best_of: '{idle[0]}' decides nothing, for a rule before it orders by the same measure")
+        return self
 
 
 class Sampled(Section):

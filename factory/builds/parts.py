@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.problems import LoadedProblems, load_problems
+from factory.problems import LoadedProblems, load_problems, source_name
 from factory.problems.protected import load_items
 from factory.progress import Reporter
 from factory.release.promote import Promotion, funnel_rows
@@ -14,11 +14,12 @@ from factory.rollout.generate import generate
 from factory.rollout.hints import load_library
 from factory.rollout.plan import Planned
 from factory.rollout.writer import finished_ids
-from factory.run import Run, open_run
+from factory.run import Run, open_run, selection_of
 from factory.settings import fingerprint
 from factory.steps.problems import store_problems
 from factory.workbench import Workbench, name_of_engine
 from quality.decontamination.find import BenchmarkItem
+from schemas.errors import RecipeError
 from schemas.recipe import Recipe
 from schemas.tables import REJECTED_PROBLEMS
 from warehouse.files import locked
@@ -56,6 +57,7 @@ async def opened(
     """
     check_rules(recipe.repair.rules)
     load_library(recipe.hint.library)
+    check_quotas(build, recipe)
     loaded, engine = imported or (load_problems(recipe.problems, base=Path.cwd()), name_of_engine(recipe))
     benchmarks = load_items(recipe.decontamination, base=Path.cwd())
     with locked(home):
@@ -68,6 +70,22 @@ async def opened(
             ui.say(describe(run, loaded.n_folded, len(loaded.rejected)))
             store_problems(run)
             yield run, bench, benchmarks
+
+
+def check_quotas(build: str, recipe: Recipe) -> None:
+    """Refuse a quota of a source that the recipe does not have.
+
+    Raises:
+        RecipeError: says which sources there are.
+    """
+    names = sorted({source_name(source) for source in recipe.problems.sources})
+    for name in selection_of(build, recipe).quota_source:
+        if name not in names:
+            raise RecipeError(
+                f"quota_source: the recipe has no source '{name}'.\n"
+                f"  sources: {', '.join(names)}\n"
+                f"  state:   nothing was written."
+            )
 
 
 async def generate_missing(

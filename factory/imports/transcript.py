@@ -123,7 +123,7 @@ def call_of(code: str, output: str, *, is_cut: bool = False) -> ToolCall:
 
 
 def error_in(output: str) -> str | None:
-    """The exception that an output ends or begins with; empty for a traceback that names none, None where all is well."""
+    """The exception that an output ends or begins with; empty: a traceback that names none; None: no error."""
     lines = [line for line in output.splitlines() if line.strip()]
     has_traceback = _TRACEBACK.search(output) is not None
     for line in reversed(lines) if has_traceback else (lines[-1:] + lines[:1]):
