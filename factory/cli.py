@@ -45,11 +45,21 @@ def build(
         Build,
         typer.Argument(
             help="d_seed: hints on what the model gets wrong. d_start: a trained model's own samples with tools. "
-            "d_rft: the ablation, samples without tools."
+            "d_rft: the ablation, samples without tools. d_import: trajectories written elsewhere, from --trajectories."
         ),
     ],
-    recipe: RecipeName = "demo",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Name of a recipe or path of a .toml. Default: demo; of d_import: import."),
+    ] = None,
     problems: ProblemsFile = None,
+    trajectories: Annotated[
+        Path | None,
+        typer.Option(
+            help="d_import: a file of texts or chats. --map says which columns are text (or messages), "
+            "statement, gold_answer, model, label."
+        ),
+    ] = None,
     map_: Mapping = None,
     format_: Format = None,
     limit: Limit = None,
@@ -74,6 +84,7 @@ def build(
     """Build a dataset and promote it as the next snapshot; the same command goes on where it was broken off."""
     import asyncio
 
+    from factory.builds.d_import import build_d_import
     from factory.builds.d_seed import build_d_seed
     from factory.builds.d_start import build_sampled
     from factory.overrides import collect
@@ -82,12 +93,20 @@ def build(
 
     if dataset is Build.D_START and model is None:
         raise UsageError("build d_start samples a trained model: name it with --model (a folder of `train run`).")
+    if (problems if dataset is Build.D_IMPORT else trajectories) is not None:
+        raise UsageError(
+            "--trajectories is for d_import, which takes its problems from there, --problems for the others."
+        )
+    file = trajectories or problems
     overrides = collect(
-        problems, map_ or [], format_, limit, engine, model, url or [], executor, ray_address, set_ or [],
+        file, map_ or [], format_, limit, engine, model, url or [], executor, ray_address, set_ or [],
         skip_bad_rows=skip_bad_rows,
     )  # fmt: skip
+    recipe = recipe or ("import" if dataset is Build.D_IMPORT else "demo")
     settings, at, ui = load_recipe(recipe, overrides), place(home), Reporter()
-    if dataset is Build.D_SEED:
+    if dataset is Build.D_IMPORT:
+        building = build_d_import(settings, at, ui, trust=trust)
+    elif dataset is Build.D_SEED:
         building = build_d_seed(settings, at, ui, trust=trust)
     else:
         building = build_sampled(dataset, settings, at, ui, trust=trust)

@@ -17,7 +17,7 @@ from factory.settings import fingerprint
 from quality.checkers import VERSION as JUDGE_VERSION
 from quality.decontamination.find import VERSION as CONTAMINATION_VERSION
 from quality.programs.judge import VERSION as PROGRAMS_VERSION
-from schemas.recipe import Recipe, Sampled
+from schemas.recipe import Recipe, Sampled, Selection
 from schemas.records import Problem
 from schemas.tables import RUN_PROBLEMS, RUNS
 from schemas.vocabulary import Domain
@@ -28,15 +28,20 @@ FORMAT = 1
 """Raised when the meaning of stored rows changes without a setting doing so."""
 EVAL = "eval"
 """The build of evaluations: its problems are benchmarks, so it is never the run that the warehouse shows."""
+IMPORT = "d_import"
+"""The build that makes nothing: its trajectories come from files, and its engine is named after their content."""
 
 OTHER_SECTIONS = {
-    "d_seed": ("d_start", "d_rft"),
-    "d_start": ("d_rft", "baseline", "hint", "selection"),
-    "d_rft": ("d_start", "baseline", "hint", "selection"),
-    EVAL: ("d_start", "d_rft", "selection"),
+    "d_seed": ("d_start", "d_rft", "d_import"),
+    "d_start": ("d_rft", "d_import", "baseline", "hint", "selection"),
+    "d_rft": ("d_start", "d_import", "baseline", "hint", "selection"),
+    IMPORT: ("d_start", "d_rft", "baseline", "hint", "selection"),
+    EVAL: ("d_start", "d_rft", "d_import", "selection"),
 }
 """Per build, the sections of a recipe that it does not use: changing them is the same run."""
 
+ALL = 2**31 - 1
+"""More trajectories than any problem has."""
 
 ONLY_SPEED = {
     "engine": {
@@ -103,18 +108,25 @@ def sampled(build: str, recipe: Recipe) -> Sampled | None:
     return {"d_start": recipe.d_start, "d_rft": recipe.d_rft}.get(build)
 
 
+def selection_of(build: str, recipe: Recipe) -> Selection:
+    """Which rule chooses a build's rows."""
+    own = recipe.d_import if build == IMPORT else sampled(build, recipe)
+    return own.selection if own else recipe.selection
+
+
 def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Params:
     """Parameters of the SQL models for one run."""
-    own = sampled(build, recipe)
+    own, selection = sampled(build, recipe), selection_of(build, recipe)
     return {
         "run_id": run_id,
         **{f"{step}_recipe_id": value for step, value in vars(ids).items()},
-        "needs_baseline": own is None,
-        "per_problem_tried": own.samples if own else recipe.hint.branches,
+        "needs_baseline": own is None and build != IMPORT,
+        "per_problem_tried": ALL if build == IMPORT else own.samples if own else recipe.hint.branches,
         "rounds": recipe.hint.rounds,
         "system": recipe.prompt.system,
         **recipe.signals.model_dump(),
-        **(own.selection if own else recipe.selection).model_dump(),
+        **selection.model_dump(mode="json"),
+        "quota_source": json.dumps(selection.quota_source),
         "suffix": recipe.prompt.suffix,
     }
 
@@ -142,7 +154,9 @@ def open_run(
     if build == EVAL:
         engine += (EVAL,)
     own = sampled(build, recipe)
-    if own is None:
+    if build == IMPORT:
+        baseline, rollout = "", fingerprint(FORMAT, engine_name, recipe.prompt)
+    elif own is None:
         baseline = fingerprint(FORMAT, engine, recipe.prompt, recipe.baseline, recipe.seed)
         branch = recipe.hint.model_dump(
             mode="json", exclude={"branches", "rounds"}

@@ -17,6 +17,7 @@ from schemas.recipe import Recipe
 from schemas.vocabulary import Executor
 
 if TYPE_CHECKING:
+    from factory.engines.scripted import ScriptedEngine
     from factory.engines.tokenizer import Tokenized
 
 
@@ -27,6 +28,7 @@ class Workbench:
         self.recipe, self.home, self.trust = recipe, home, trust
         self._stack = AsyncExitStack()
         self._engine: Engine | None = None
+        self._codec: Tokenized | ScriptedEngine | None = None
         self._sandbox: Sandbox | None = None
         self._checkers: Checkers | None = None
 
@@ -54,6 +56,21 @@ class Workbench:
             self._engine = load_engine(self.recipe, self.home)
             self._stack.push_async_callback(self._engine.aclose)
         return self._engine
+
+    def codec(self) -> "Tokenized | ScriptedEngine":
+        """Text to tokens and back as the recipe's engine does it, without its model.
+
+        Raises:
+            EngineError: the tokenizer cannot be loaded.
+        """
+        if self._codec is None:
+            try:
+                self._codec = load_codec(self.recipe, self.home)
+            except (OSError, ValueError, KeyError, ImportError) as error:
+                from factory.engines.tokenizer import cannot_load
+
+                raise cannot_load(self.recipe.engine, error) from error
+        return self._codec
 
     async def sandbox(self) -> Sandbox:
         """The sandbox.
@@ -94,8 +111,12 @@ def name_of_engine(recipe: Recipe) -> str:
     return engine_name(recipe.engine)
 
 
-def load_codec(recipe: Recipe, home: Path) -> "Tokenized":
+def load_codec(recipe: Recipe, home: Path) -> "Tokenized | ScriptedEngine":
     """Text to tokens and back as the recipe's engine does it, without its model."""
+    if recipe.engine.kind == "scripted":
+        from factory.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine(recipe.engine)
     from factory.engines.tokenizer import Tokenized, load_tokenizer
 
     return Tokenized(load_tokenizer(find_weights(recipe.engine, home)))

@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.vocabulary import OWN_SWITCH, Cut, Domain, Executor, HintFunction, ProblemFormat, SourceKind
+from schemas.vocabulary import (
+    OPPOSITES,
+    OWN_SWITCH,
+    BestOf,
+    Cut,
+    Domain,
+    Executor,
+    FillBy,
+    HintFunction,
+    ProblemFormat,
+    SourceKind,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -236,15 +247,37 @@ class Repair(Section):
 
 
 class Selection(Section):
-    """Which of the accepted trajectories enter the snapshot."""
+    """Which of the accepted trajectories enter the snapshot (`warehouse/models/marts/trajectories_scored.sql`)."""
 
-    per_problem: int = Field(default=1, ge=1)
     min_tool_success: int = Field(default=1, ge=0)
     drop_tool_errors: bool = False
     """EMNLP removes responses with a failing execution."""
+    min_pass_rate: Share = 0.0
+    """Drop the rows of problems that fewer of this run's candidates solved: hint branches, samples or imported rows.
+    Undecided checks, failed rollouts and repaired copies do not count."""
+    max_pass_rate: Share = 1.0
+    """As above, of problems that more of them solved."""
+    per_problem: int = Field(default=1, ge=1)
+    best_of: tuple[BestOf, ...] = (BestOf.FEWEST_ERRORS, BestOf.SHORTEST)
+    """Which of a problem's rows are preferred; each rule decides where those before it tie, at last trajectory_id."""
     quota_math: int = Field(default=10_000, ge=0)
     quota_code: int = Field(default=2_000, ge=0)
     quota_science: int = Field(default=0, ge=0)
+    quota_source: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Rows of a source at most, by its name, in each domain; sources that are not named have their domain's alone."""
+    fill_by: FillBy = FillBy.PROBLEMS
+    """Who takes the places first."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Selection":
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError(f"min_pass_rate {self.min_pass_rate} is above max_pass_rate {self.max_pass_rate}")
+        rules = self.best_of
+        idle = [rule for i, rule in enumerate(rules) if rule in rules[:i]]
+        idle += [a for pair in OPPOSITES if set(pair) <= set(rules) for a in sorted(pair, key=rules.index)[1:]]
+        if idle:
+            raise ValueError(f"best_of: '{idle[0]}' decides nothing, for a rule before it orders by the same measure")
+        return self
 
 
 class Sampled(Section):
@@ -263,6 +296,16 @@ class Sampled(Section):
     trust_output: bool = False
     """As in `[hint]`."""
     selection: Selection = Selection(min_tool_success=0, quota_math=40_000, quota_code=10_000)
+
+
+class Imported(Section):
+    """A build of trajectories that were written elsewhere. `[problems]` names their files."""
+
+    model: str = "unknown"
+    """Who wrote the rows of files that do not say it; `name@revision`, or a name alone."""
+    output_fences: tuple[str, ...] = ("output",)
+    """Languages of the fences that hold a tool's output."""
+    selection: Selection = Selection()
 
 
 class ExecutorSettings(Section):
@@ -307,5 +350,7 @@ class Recipe(Section):
     """`factory build d_start`: a trained model by itself, tools on."""
     d_rft: Sampled = Sampled(max_calls=0)
     """`factory build d_rft`: the ablation, the base model without tools (the paper's QwQ-RFT)."""
+    d_import: Imported = Imported()
+    """`factory build d_import`: trajectories written elsewhere, taken in from files."""
     gate: Gate = Gate()
     executor: ExecutorSettings = ExecutorSettings()

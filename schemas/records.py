@@ -103,13 +103,14 @@ class Trajectory(Record):
     problem_id: str
     arm: Arm
     sample_index: int = Field(ge=0)
-    seed: int
+    seed: int | None
+    """Null where nobody knows: it was written elsewhere."""
     engine: str
     """Name and revision of the model, `name@revision`."""
     sandbox: SandboxLevel | None
-    """Null where no code was run."""
+    """Null where no code was run, or not here."""
     sampling: str
-    """JSON of temperature, top_p, max_tokens."""
+    """JSON of temperature, top_p, max_tokens; of what is known of them where it was written elsewhere."""
     prompt: str
     """The text before the first segment, chat template applied."""
     segments: tuple[Segment, ...]

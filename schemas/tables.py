@@ -174,7 +174,7 @@ TRAJECTORIES = Table(
         Column("problem_id", STRING, "the problem"),
         Column("arm", STRING, "treatment", values=_words(Arm)),
         Column("sample_index", INT, "which of the arm's samples", minimum=0),
-        Column("seed", INT, "of its draws"),
+        Column("seed", INT, "of its draws; null where it was written elsewhere", nullable=True),
         Column("engine", STRING, "name@revision"),
         Column("sandbox", STRING, "isolation its code ran under", nullable=True, values=_words(SandboxLevel)),
         Column("sampling", STRING, "JSON of temperature, top_p, max_tokens"),
@@ -276,6 +276,21 @@ DUPLICATE_PAIRS = Table(
     ),
 )
 
+IMPORTED_ROWS = Table(
+    "raw.imported_rows",
+    "trajectory that was written elsewhere",
+    ("trajectory_id",),
+    (
+        Column("trajectory_id", STRING, "the trajectory that it became", unique=True),
+        Column("source", STRING, "the file"),
+        Column("line", INT, "line of a text file, row number elsewhere, from 1", minimum=1),
+        Column(
+            "claim", BOOL, "whether the file says that the answer is right; null where it says nothing", nullable=True
+        ),
+        Column("oddities", pa.list_(STRING), "what of its text was not recognised"),
+    ),
+)
+
 EVALUATIONS = Table(
     "raw.evaluations",
     "graded sample of a benchmark",
@@ -306,13 +321,13 @@ EVALUATIONS = Table(
     ),
 )
 
-RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES, EVALUATIONS)
+RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES, IMPORTED_ROWS, EVALUATIONS)
 DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, DUPLICATE_PAIRS)
 STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
 """Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""
 
 
-def _snapshot(*own: Column, has_tools: bool = True) -> Table:
+def _snapshot(*own: Column, has_tools: bool = True, is_own: bool = True) -> Table:
     """The columns that every snapshot has, and those of its kind."""
     columns = (
         Column("trajectory_id", STRING, "hash of everything that determines the text", unique=True),
@@ -338,9 +353,15 @@ def _snapshot(*own: Column, has_tools: bool = True) -> Table:
         Column("n_tokens_hint", INT, "inserted as hints", minimum=0),
         Column("n_tokens_tool", INT, "tool output", minimum=0),
         Column("engine", STRING, "name@revision of the model"),
-        Column("sandbox", STRING, "isolation the code ran under", nullable=not has_tools, values=_words(SandboxLevel)),
+        Column(
+            "sandbox",
+            STRING,
+            "isolation the code ran under",
+            nullable=not (has_tools and is_own),
+            values=_words(SandboxLevel),
+        ),
         Column("sampling", STRING, "JSON of temperature, top_p, max_tokens"),
-        Column("seed", INT, "of the draws"),
+        Column("seed", INT, "of the draws", nullable=not is_own),
         Column("recipe_id", STRING, "hash of the settings that determine rollouts"),
     )
     return Table("snapshot", "accepted trajectory", ("trajectory_id",), columns)
@@ -361,5 +382,6 @@ SNAPSHOTS = {
     "d_seed": SNAPSHOT,
     "d_start": _snapshot(*_PASS_RATE),
     "d_rft": _snapshot(*_PASS_RATE, has_tools=False),
+    "d_import": _snapshot(*_PASS_RATE, is_own=False),
 }
 """By build."""

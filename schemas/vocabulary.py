@@ -20,6 +20,8 @@ class Build(StrEnum):
     """What a trained model solves by itself, tools on, no hints."""
     D_RFT = "d_rft"
     """The ablation: what the base model solves without tools."""
+    D_IMPORT = "d_import"
+    """Trajectories that were written elsewhere."""
 
 
 class Executor(StrEnum):
@@ -258,6 +260,40 @@ class ContaminationMethod(StrEnum):
     """A sentence model finds them alike: a rephrasing."""
 
 
+class BestOf(StrEnum):
+    """What makes one accepted trajectory of a problem better than another (`[selection] best_of`)."""
+
+    FEWEST_ERRORS = "fewest_errors"
+    """Of failing tool calls."""
+    MOST_SUCCESSES = "most_successes"
+    """Of tool calls that ended well and printed something."""
+    FEWEST_CALLS = "fewest_calls"
+    MOST_CALLS = "most_calls"
+    SHORTEST = "shortest"
+    """By tokens of the model."""
+    LONGEST = "longest"
+    LEAST_REPETITION = "least_repetition"
+    """By repeated 8-grams of words, then by repeated lines."""
+    LEAST_HAND_CALCULATION = "least_hand_calculation"
+    """By equations between numbers in prose before the first code."""
+
+
+OPPOSITES = (
+    (BestOf.FEWEST_CALLS, BestOf.MOST_CALLS),
+    (BestOf.SHORTEST, BestOf.LONGEST),
+)
+"""Of two rules over one measure the second never decides."""
+
+
+class FillBy(StrEnum):
+    """In which order rows take the places that quotas leave (`[selection] fill_by`)."""
+
+    PROBLEMS = "problems"
+    """In the order of the run's problems, all rows of one before the next."""
+    SOURCES = "sources"
+    """Sources take turns, one row each, in the order of their problems: a domain's quota keeps a bit of each."""
+
+
 class RejectReason(StrEnum):
     """Why a row of a problems file is not a problem."""
 
@@ -267,6 +303,8 @@ class RejectReason(StrEnum):
     MISSING_COLUMN = "missing_column"
     EMPTY_STATEMENT = "empty_statement"
     EMPTY_GOLD = "empty_gold"
+    EMPTY_TEXT = "empty_text"
+    """Of a trajectory written elsewhere: nothing was written."""
     DUPLICATE = "duplicate"
     """The same statement and gold stand earlier in the same source."""
     CONFLICTING_GOLD = "conflicting_gold"
@@ -307,6 +345,10 @@ class DropReason(StrEnum):
     REPAIRED = "repaired"
     """A repaired row replaces this one."""
     DUPLICATE = "duplicate"
+    TOO_HARD = "too_hard"
+    """Its problem was solved less often than the recipe allows."""
+    TOO_EASY = "too_easy"
+    """Its problem was solved more often than the recipe allows."""
     NOT_BEST = "not_best"
     """Another trajectory of the same problem was preferred."""
     OVER_QUOTA = "over_quota"

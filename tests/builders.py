@@ -34,6 +34,11 @@ PARAMS: dict[str, Any] = {
     "quota_math": 100,
     "quota_code": 100,
     "quota_science": 100,
+    "quota_source": "{}",
+    "fill_by": "problems",
+    "best_of": ["fewest_errors", "shortest"],
+    "min_pass_rate": 0.0,
+    "max_pass_rate": 1.0,
 }
 """Of the models; a test changes those that it is about."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.problems import load_problems
+from factory.problems import LoadedProblems, load_problems, source_name
 from factory.problems.protected import load_items
 from factory.progress import Reporter
 from factory.release.promote import Promotion, funnel_rows
@@ -14,11 +14,12 @@ from factory.rollout.generate import generate
 from factory.rollout.hints import load_library
 from factory.rollout.plan import Planned
 from factory.rollout.writer import finished_ids
-from factory.run import Run, open_run
+from factory.run import Run, open_run, selection_of
 from factory.settings import fingerprint
 from factory.steps.problems import store_problems
 from factory.workbench import Workbench, name_of_engine
 from quality.decontamination.find import BenchmarkItem
+from schemas.errors import RecipeError
 from schemas.recipe import Recipe
 from schemas.tables import REJECTED_PROBLEMS
 from warehouse.files import locked
@@ -38,20 +39,27 @@ class Built:
 
 @asynccontextmanager
 async def opened(
-    build: str, recipe: Recipe, home: Path, ui: Reporter, *, trust: bool
+    build: str,
+    recipe: Recipe,
+    home: Path,
+    ui: Reporter,
+    *,
+    trust: bool,
+    imported: tuple[LoadedProblems, str] | None = None,
 ) -> AsyncIterator[tuple[Run, Workbench, list[BenchmarkItem]]]:
     """A run over the recipe's problems, with the home locked.
 
-    Fills raw.runs, raw.run_problems, raw.problems and raw.rejected_problems.
+    Fills raw.runs, raw.run_problems, raw.problems and raw.rejected_problems. `imported` are problems that came with
+    their trajectories, and the name that stands for what wrote them.
 
     Raises:
         FactoryError: the recipe, the problems, the model or the home are not as they must be.
     """
     check_rules(recipe.repair.rules)
     load_library(recipe.hint.library)
-    loaded = load_problems(recipe.problems, base=Path.cwd())
+    check_quotas(build, recipe)
+    loaded, engine = imported or (load_problems(recipe.problems, base=Path.cwd()), name_of_engine(recipe))
     benchmarks = load_items(recipe.decontamination, base=Path.cwd())
-    engine = name_of_engine(recipe)
     with locked(home):
         store = Store(home)
         store.tidy()
@@ -62,6 +70,22 @@ async def opened(
             ui.say(describe(run, loaded.n_folded, len(loaded.rejected)))
             store_problems(run)
             yield run, bench, benchmarks
+
+
+def check_quotas(build: str, recipe: Recipe) -> None:
+    """Refuse a quota of a source that the recipe does not have.
+
+    Raises:
+        RecipeError: says which sources there are.
+    """
+    names = sorted({source_name(source) for source in recipe.problems.sources})
+    for name in selection_of(build, recipe).quota_source:
+        if name not in names:
+            raise RecipeError(
+                f"quota_source: the recipe has no source '{name}'.\n"
+                f"  sources: {', '.join(names)}\n"
+                f"  state:   nothing was written."
+            )
 
 
 async def generate_missing(

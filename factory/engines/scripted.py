@@ -84,6 +84,10 @@ class ScriptedEngine:
         """Bytes."""
         return list(text.encode("utf-8", "surrogatepass"))
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Bytes of each text."""
+        return [len(self.encode(text)) for text in texts]
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of bytes; half a character is shown as the replacement character."""
         return bytes(token_ids).decode("utf-8", "replace")

@@ -42,6 +42,16 @@ class Tokenized:
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
         return list(ids)
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, as `encode` makes them, without making their ids."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return [len(self.encode(text)) for text in texts]
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
+        return [len(made) for made in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, unchanged."""
         text = self.tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)

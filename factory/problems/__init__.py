@@ -8,11 +8,11 @@ Not covered: the same statement with two golds in *different* sources (within on
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from factory.problems import files, hub
 from factory.problems.code import check_code_map, check_code_rows
@@ -23,7 +23,16 @@ from schemas.recipe import Problems, Source
 from schemas.records import Problem
 from schemas.vocabulary import Domain, ProblemFormat, RejectReason, SourceKind
 
-__all__ = ["Loaded", "LoadedProblems", "load_problems", "load_source", "normalise", "problem_id"]
+__all__ = [
+    "Loaded",
+    "LoadedProblems",
+    "load_problems",
+    "load_source",
+    "normalise",
+    "problem_id",
+    "report",
+    "source_name",
+]
 
 SHOWN_ROWS = 10
 
@@ -142,7 +151,7 @@ def load_problems(settings: Problems, *, base: Path) -> LoadedProblems:
     rejected = [row for stream in streams for row in stream.rejected_rows()]
     is_bad = bool(rejected) and not settings.skip_bad_rows
     if is_bad or not problems or any(stream.error for stream in streams):
-        raise ProblemsError(_report(settings, streams, len(problems)))
+        raise ProblemsError(report(settings, streams, len(problems)))
     return LoadedProblems(list(problems.values()), rejected, n_folded)
 
 
@@ -171,7 +180,27 @@ def _take_turns(streams: list[_Stream]) -> Iterator[Problem]:
                 yield problem
 
 
-def _report(settings: Problems, streams: list[_Stream], n_good: int) -> str:
+class Readable(Protocol):
+    """What a report asks of a source that was read."""
+
+    name: str
+    rejected: list[Rejected]
+    n_outside: int
+    error: ProblemsError | None
+
+
+def report(
+    settings: Problems, streams: Sequence[Readable], n_good: int, *, noun: str = "problem", nouns: str = "problems"
+) -> str:
+    """What to say where not every row of every source is good: all of it at once.
+
+    Args:
+        settings: Whose sources were read.
+        streams: One per source.
+        n_good: Good rows.
+        noun: What a good row is.
+        nouns: More of them.
+    """
     lines: list[str] = []
     for source, stream in zip(settings.sources, streams, strict=True):
         where = source.path or stream.name
@@ -188,11 +217,11 @@ def _report(settings: Problems, streams: list[_Stream], n_good: int) -> str:
                 )
         if stream.n_outside and not n_good:
             lines.append(f"{where}: {stream.n_outside:,} problems have no release date in its window, or none at all")
-    lines = lines or ["the sources hold no problems."]
+    lines = lines or [f"the sources hold no {nouns}."]
     if n_good and any(s.rejected for s in streams) and not any(s.error for s in streams):
         lines.append(
             f"next:  mend the rows, or add --skip-bad-rows: it goes on with the {n_good:,} good "
-            f"{'problem' if n_good == 1 else 'problems'} and records the bad rows in raw.rejected_problems."
+            f"{noun if n_good == 1 else nouns} and records the bad rows in raw.rejected_problems."
         )
     elif not n_good and not any(s.error for s in streams):
         lines.append("next:  mend the rows; there is no usable one to go on with.")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -53,6 +53,8 @@ SYNONYMS = {
         "output",
         "a",
     ),
+    "text": ("completion", "response", "output", "solution", "generation", "content", "code"),
+    "messages": ("conversations", "conversation", "output", "turns", "chat"),
 }
 
 
@@ -139,12 +141,12 @@ class _Seen:
         if at == line:
             return
         if before == value:
-            raise _BadRow(RejectReason.DUPLICATE, f"same statement and gold as line {at}")
-        raise _BadRow(RejectReason.CONFLICTING_GOLD, f"same statement as line {at}, another gold")
+            raise BadRow(RejectReason.DUPLICATE, f"same statement and gold as line {at}")
+        raise BadRow(RejectReason.CONFLICTING_GOLD, f"same statement as line {at}, another gold")
 
 
-class _BadRow(Exception):
-    """Ends the check of one row."""
+class BadRow(Exception):
+    """Ends the check of one row: a reason and its detail."""
 
 
 def check_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: str) -> Iterator[Problem | Rejected]:
@@ -172,31 +174,36 @@ def check_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: str) ->
             if unseen and n_rows == SURE_AFTER_ROWS:
                 break
         try:
-            problem = _problem(row, source, name, required)
+            problem = problem_of(row, source, name, required)
             seen.check(line, problem.statement, problem.gold_answer or "")
-        except _BadRow as bad:
+        except BadRow as bad:
             reason, detail = bad.args
             yield Rejected(line, Bad(reason, detail, excerpt(json.dumps(row, ensure_ascii=False, default=str))))
         else:
             yield problem
     if n_rows and unseen:
-        raise WrongColumns(_advice(required, unseen, list(columns)))
+        raise WrongColumns(advice(required, unseen, list(columns)))
 
 
-def _problem(row: dict[str, Any], source: Source, name: str, required: dict[str, str]) -> Problem:
+def problem_of(row: Mapping[str, Any], source: Source, name: str, required: Mapping[str, str]) -> Problem:
+    """A problem from a row; `required` says which of its columns is which of ours.
+
+    Raises:
+        BadRow: a column is missing, empty, or holds something else.
+    """
     for column in required.values():
         if column not in row:
-            raise _BadRow(RejectReason.MISSING_COLUMN, f"no column '{column}'")
-    column_of = {ours: ours for ours in OPTIONAL if ours in row} | required
+            raise BadRow(RejectReason.MISSING_COLUMN, f"no column '{column}'")
+    column_of = {ours: ours for ours in OPTIONAL if ours in row} | dict(required)
     value = {ours: _text(row[column], column, strict=ours in required) for ours, column in column_of.items()}
     statement, gold = value["statement"], value["gold_answer"]
     if not statement:
-        raise _BadRow(RejectReason.EMPTY_STATEMENT, f"'{required['statement']}' is empty")
+        raise BadRow(RejectReason.EMPTY_STATEMENT, f"'{required['statement']}' is empty")
     if not gold:
-        raise _BadRow(RejectReason.EMPTY_GOLD, f"'{required['gold_answer']}' is empty")
+        raise BadRow(RejectReason.EMPTY_GOLD, f"'{required['gold_answer']}' is empty")
     domain = value.get("domain") or source.domain
     if domain not in (Domain.MATH, Domain.SCIENCE):
-        raise _BadRow(RejectReason.BAD_VALUE, f"'{required['domain']}' is {domain!r}, not one of math, science")
+        raise BadRow(RejectReason.BAD_VALUE, f"'{required['domain']}' is {domain!r}, not one of math, science")
     try:
         return Problem(
             problem_id=problem_id(domain, statement, gold, None),
@@ -213,7 +220,7 @@ def _problem(row: dict[str, Any], source: Source, name: str, required: dict[str,
             meta=_meta(row, {column for ours, column in column_of.items() if value[ours]}),
         )
     except ValueError:
-        raise _BadRow(RejectReason.NOT_UTF8, "holds half a character (a lone surrogate)") from None
+        raise BadRow(RejectReason.NOT_UTF8, "holds half a character (a lone surrogate)") from None
 
 
 def _text(value: object, column: str, *, strict: bool) -> str | None:
@@ -224,12 +231,12 @@ def _text(value: object, column: str, *, strict: bool) -> str | None:
         return None
     if isinstance(value, bool | list | dict | bytes):
         if strict:
-            raise _BadRow(RejectReason.BAD_VALUE, f"'{column}' holds a {type(value).__name__}, not text or a number")
+            raise BadRow(RejectReason.BAD_VALUE, f"'{column}' holds a {type(value).__name__}, not text or a number")
         return None
     return str(value)
 
 
-def _meta(row: dict[str, Any], used: set[str]) -> str:
+def _meta(row: Mapping[str, Any], used: set[str]) -> str:
     small: dict[str, Any] = {}
     for column, value in row.items():
         is_small = isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= MAX_EXTRA_CHARS)
@@ -241,7 +248,8 @@ def _meta(row: dict[str, Any], used: set[str]) -> str:
     return text
 
 
-def _advice(required: dict[str, str], unseen: set[str], columns: list[str]) -> str:
+def advice(required: Mapping[str, str], unseen: set[str], columns: list[str]) -> str:
+    """What to say where no row has some of the columns: which there are, and which of them probably fits."""
     fits = []
     for ours, column in required.items():
         if column in unseen:

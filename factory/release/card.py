@@ -18,6 +18,7 @@ KINDS = {
     "d_seed": "problems that the model answered wrongly by itself and rightly once a hint made it run Python.",
     "d_start": "right answers of the model by itself, Python at hand, no hints, from several samples per problem.",
     "d_rft": "right answers of the model by itself, without Python and hints, from several samples per problem.",
+    "d_import": "right answers written elsewhere; what their tools printed is what the imported text says.",
 }
 """By build, what the rows are."""
 

@@ -36,7 +36,7 @@ PROBLEM_SET = pa.schema(
     ]
 )
 BATCH_ROWS = 1000
-WITHOUT_HINTS = ("d_start", "d_rft")
+WITHOUT_HINTS = ("d_start", "d_rft", "d_import")
 """Builds whose pass rates are the model's own: those of D_seed are of answers that a hint has helped."""
 SELECT = """
     select p.statement, p.gold_answer as answer, p.problem_id, p.domain, p.source, p.verifier, p.meta,

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from factory.release.card import write_card
-from factory.run import Run
+from factory.run import IMPORT, Run
 from quality.gate import gate_failure_message, run_gate
 from schemas.errors import EngineError, GateFailed
 from schemas.records import FileEntry, Manifest
@@ -108,7 +108,7 @@ def _finish(run: Run, con: duckdb.DuckDBPyConnection, draft: Draft, current: str
 def _tokenizer(run: Run) -> str | None:
     """Fingerprint of the tokenizer whose ids the rows hold. Without one the ids are made anew at training."""
     settings = run.recipe.engine
-    if settings.kind == "scripted":
+    if settings.kind == "scripted" or run.build == IMPORT:  # imported rows hold no ids
         return None
     from factory.engines.local_model import find_weights
     from factory.engines.tokenizer import load_tokenizer, tokenizer_fingerprint
@@ -121,7 +121,10 @@ def _tokenizer(run: Run) -> str | None:
 
 def _too_small(run: Run, n_rows: int, current: str | None) -> str:
     stays = f"the current snapshot is still {current}" if current else f"there is no snapshot of {run.build} yet"
-    if run.sampled is None:
+    if run.build == IMPORT:
+        more = "more rows, or other settings of [d_import.selection]"
+        where = 'factory sql "from marts.import_claims" says what\n          was judged right,'
+    elif run.sampled is None:
         more = "more branches (--set hint.branches=4), other cuts, or a stronger --model"
         where = 'factory sql "from marts.hint_yield" says which\n          hints helped,'
     else:

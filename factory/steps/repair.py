@@ -26,7 +26,7 @@ async def repair_trajectories(run: Run, bench: Workbench, ui: Reporter) -> None:
     broken = [trajectory for row in rows if repair(trajectory := Trajectory.model_validate(row), rules)]
     if not broken:
         return
-    decode = (await bench.engine()).decode  # cuts then fall on token boundaries, and the ids stay exact
+    decode = bench.codec().decode  # cuts then fall on token boundaries, and the ids stay exact
     made = [fixed for trajectory in broken if (fixed := repair(trajectory, rules, decode))]
     update = {"recipe_id": run.ids.repair, "run_id": run.run_id}
     run.store.append(

@@ -25,6 +25,8 @@ with steps (step_no, step, unit, drop_reason) as (
     (8, 'repetition', 'trajectory', 'repetitive'),
     (9, 'repair', 'trajectory', 'repaired'),
     (10, 'duplicates', 'trajectory', 'duplicate'),
+    (11, 'selection', 'trajectory', 'too_hard'),
+    (11, 'selection', 'trajectory', 'too_easy'),
     (11, 'selection', 'trajectory', 'not_best'),
     (11, 'selection', 'trajectory', 'over_quota')
 ),
