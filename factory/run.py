@@ -22,6 +22,7 @@ from schemas.records import Problem
 from schemas.tables import RUN_PROBLEMS, RUNS
 from schemas.vocabulary import Domain
 from warehouse.models import Params
+from warehouse.signals import VERSION as SIGNALS_VERSION
 from warehouse.store import Store
 
 FORMAT = 1
@@ -112,6 +113,7 @@ def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Param
         "needs_baseline": own is None,
         "per_problem_tried": own.samples if own else recipe.hint.branches,
         "rounds": recipe.hint.rounds,
+        "signals_version": SIGNALS_VERSION,
         "system": recipe.prompt.system,
         **recipe.signals.model_dump(),
         **(own.selection if own else recipe.selection).model_dump(),
