@@ -22,6 +22,7 @@ from schemas.records import Problem
 from schemas.tables import RUN_PROBLEMS, RUNS
 from schemas.vocabulary import Domain
 from warehouse.models import Params
+from warehouse.repair import VERSION as REPAIR_VERSION
 from warehouse.signals import VERSION as SIGNALS_VERSION
 from warehouse.store import Store
 
@@ -170,7 +171,7 @@ def open_run(
     ids = RecipeIds(
         baseline=baseline,
         rollout=rollout,
-        repair=fingerprint(rollout, recipe.repair),
+        repair=fingerprint(rollout, recipe.repair, *((REPAIR_VERSION,) if REPAIR_VERSION > 1 else ())),
         judge=judge,
         contamination=fingerprint(CONTAMINATION_VERSION, recipe.decontamination, benchmarks, sorted(by_id)),
     )

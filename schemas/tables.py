@@ -18,6 +18,7 @@ from schemas.vocabulary import (
     Judgement,
     JudgeStep,
     RejectReason,
+    RepairOutcome,
     SandboxLevel,
     StopReason,
     VerifierName,
@@ -284,6 +285,21 @@ SIGNALS = Table(
     ),
 )
 
+REPAIRS = Table(
+    "derived.repairs",
+    "trajectory that a repair rule applies to",
+    ("trajectory_id", "recipe_id"),
+    (
+        Column("trajectory_id", STRING, "the trajectory as it was"),
+        Column("recipe_id", STRING, "hash of the settings that determine repaired ones"),
+        Column("outcome", STRING, "what became of the copy", values=_words(RepairOutcome)),
+        Column("repaired_id", STRING, "the copy, made or not"),
+        Column("rules", pa.list_(STRING), "those that applied, in order"),
+        Column("n_blocks_dropped", INT, "executed blocks that the copy does without", minimum=0),
+        Column("detail", STRING, "not_reproduced: the first block that gave something else, from 1, and what"),
+    ),
+)
+
 DUPLICATE_PAIRS = Table(
     "derived.duplicate_pairs",
     "accepted trajectory that repeats another",
@@ -327,7 +343,7 @@ EVALUATIONS = Table(
 )
 
 RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES, EVALUATIONS)
-DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, DUPLICATE_PAIRS)
+DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, REPAIRS, DUPLICATE_PAIRS)
 STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
 """Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""
 
