@@ -22,6 +22,8 @@ from schemas.records import Problem
 from schemas.tables import RUN_PROBLEMS, RUNS
 from schemas.vocabulary import Domain
 from warehouse.models import Params
+from warehouse.repair import VERSION as REPAIR_VERSION
+from warehouse.signals import VERSION as SIGNALS_VERSION
 from warehouse.store import Store
 
 FORMAT = 1
@@ -123,6 +125,7 @@ def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Param
         "needs_baseline": own is None and build != IMPORT,
         "per_problem_tried": ALL if build == IMPORT else own.samples if own else recipe.hint.branches,
         "rounds": recipe.hint.rounds,
+        "signals_version": SIGNALS_VERSION,
         "system": recipe.prompt.system,
         **recipe.signals.model_dump(),
         **selection.model_dump(mode="json"),
@@ -182,7 +185,7 @@ def open_run(
     ids = RecipeIds(
         baseline=baseline,
         rollout=rollout,
-        repair=fingerprint(rollout, recipe.repair),
+        repair=fingerprint(rollout, recipe.repair, *((REPAIR_VERSION,) if REPAIR_VERSION > 1 else ())),
         judge=judge,
         contamination=fingerprint(CONTAMINATION_VERSION, recipe.decontamination, benchmarks, sorted(by_id)),
     )

@@ -18,6 +18,7 @@ from schemas.vocabulary import (
     Judgement,
     JudgeStep,
     RejectReason,
+    RepairOutcome,
     SandboxLevel,
     StopReason,
     VerifierName,
@@ -247,20 +248,55 @@ VERDICTS = Table(
 
 SIGNALS = Table(
     "derived.signals",
-    "trajectory",
-    ("trajectory_id",),
+    "trajectory, by one version of the definitions",
+    ("trajectory_id", "signals_version"),
     (
         Column("trajectory_id", STRING, "the trajectory"),
+        Column("signals_version", INT, "of the definitions (warehouse.signals.VERSION)", minimum=1),
         Column("n_chars", INT, "length of the text", minimum=0),
+        Column("n_tokens_model", INT, "tokens written by the model", minimum=0),
+        Column("n_tokens_hint", INT, "tokens inserted as hints", minimum=0),
+        Column("n_tokens_tool", INT, "tokens of tool output", minimum=0),
+        Column("model_share", FLOAT, "share of characters written by the model", minimum=0),
+        Column("model_token_share", FLOAT, "share of tokens written by the model", minimum=0),
         Column("n_tool_calls", INT, "executions", minimum=0),
         Column("n_tool_success", INT, "executions with status ok and some output", minimum=0),
+        Column("n_tool_silent", INT, "executions with status ok and no output", minimum=0),
         Column("n_tool_errors", INT, "executions that did not end ok", minimum=0),
+        Column("tool_errors", pa.list_(STRING), "of those in order the exception's type, else the status"),
+        Column("n_blocks_not_run", INT, "closed Python blocks beyond the executions", minimum=0),
         Column("ngram_repetition", FLOAT, "share of 8-grams of words that occurred before in the text", minimum=0),
+        Column("ngram_at", INT, "where the most repeated passage stands for the second time", nullable=True, minimum=0),
+        Column("ngram_chars", INT, "its length", nullable=True, minimum=1),
+        Column("ngram_times", INT, "how often it occurs", nullable=True, minimum=2),
         Column("line_repetition", FLOAT, "share of lines that occurred before in the text", minimum=0),
-        Column("model_share", FLOAT, "share of characters written by the model", minimum=0),
+        Column("line_at", INT, "where the most repeated line stands for the second time", nullable=True, minimum=0),
+        Column("line_chars", INT, "its length", nullable=True, minimum=1),
+        Column("line_times", INT, "how often it occurs", nullable=True, minimum=2),
+        Column("loop_chars", INT, "characters at the end that are one passage again and again", minimum=0),
+        Column("loop_period", INT, "length of that passage", nullable=True, minimum=1),
         Column("delayed_computation", BOOL, "an output repeats what was worked out by hand before its code"),
         Column("distrusts_output", BOOL, "an output is doubted and worked out again by hand"),
         Column("n_hand_calculations", INT, "equations between numbers in prose before the first code", minimum=0),
+        Column("n_hand_equations", INT, "equations between numbers in all of the prose", minimum=0),
+        Column("hand_computed_share", FLOAT, "of those and the executions together, the equations' share", minimum=0),
+        Column("language", STRING, "of the prose, ISO 639; unknown where there is hardly any"),
+        Column("mixed_script", FLOAT, "share of letters of the prose outside its main script", minimum=0),
+    ),
+)
+
+REPAIRS = Table(
+    "derived.repairs",
+    "trajectory that a repair rule applies to",
+    ("trajectory_id", "recipe_id"),
+    (
+        Column("trajectory_id", STRING, "the trajectory as it was"),
+        Column("recipe_id", STRING, "hash of the settings that determine repaired ones"),
+        Column("outcome", STRING, "what became of the copy", values=_words(RepairOutcome)),
+        Column("repaired_id", STRING, "the copy, made or not"),
+        Column("rules", pa.list_(STRING), "those that applied, in order"),
+        Column("n_blocks_dropped", INT, "executed blocks that the copy does without", minimum=0),
+        Column("detail", STRING, "not_reproduced: the first block that gave something else, from 1, and what"),
     ),
 )
 
@@ -322,7 +358,7 @@ EVALUATIONS = Table(
 )
 
 RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES, IMPORTED_ROWS, EVALUATIONS)
-DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, DUPLICATE_PAIRS)
+DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, REPAIRS, DUPLICATE_PAIRS)
 STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
 """Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""
 

@@ -313,6 +313,15 @@ class RejectReason(StrEnum):
     """A column holds a value outside its vocabulary or of another kind."""
 
 
+class RepairOutcome(StrEnum):
+    """What became of a repaired copy."""
+
+    MADE = "made"
+    """It is a row of raw.trajectories. Where it runs other code than its parent, that gave the same outputs again."""
+    NOT_REPRODUCED = "not_reproduced"
+    """Without the blocks that a rule took away, a later one gives something else: no row, and the parent stays."""
+
+
 class DropReason(StrEnum):
     """Why a problem or a trajectory is not in the snapshot. The first that applies, in this order."""
 

@@ -20,6 +20,7 @@ PARAMS: dict[str, Any] = {
     "contamination_recipe_id": "contamination",
     "per_problem_tried": 9,
     "rounds": 9,
+    "signals_version": 2,
     "needs_baseline": True,
     "system": "",
     "suffix": "",
@@ -53,7 +54,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "derived.verdicts": {
         "recipe_id": "judge", "is_correct": True, "verdict": "correct", "verifier": "math_verify", "step": "exact",
     },
-    "derived.signals": {"n_tool_calls": 1, "n_tool_success": 1},
+    "derived.signals": {"signals_version": 2, "n_tool_calls": 1, "n_tool_success": 1},
     "derived.duplicate_pairs": {"run_id": "r_1"},
 }  # fmt: skip
 

@@ -3,15 +3,21 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import RecipeError
 from schemas.records import HintUse, Segment, ToolCall, Trajectory
+from schemas.tables import TRAJECTORIES
 from schemas.vocabulary import Arm, Cut, ExecStatus, HintFunction, Origin, StopReason
-from warehouse.repair import check_rules, cut, repair
-from warehouse.repair_rules import RULES, Example, Span
+from warehouse.fences import blocks
+from warehouse.repair import check_rules, may_repair, needs_replay, repair
+from warehouse.repairing.edits import Edit, apply
+from warehouse.repairing.rules import RULES
+from warehouse.repairing.written import Example, Written
 
 MODEL, HINT, TOOL = Origin.MODEL, Origin.HINT, Origin.TOOL
 EXAMPLES = [(name, example) for name, rule in RULES.items() for example in rule.examples]
@@ -27,13 +33,34 @@ def decode(ids: Sequence[int]) -> str:
     return bytes(ids).decode(errors="replace")
 
 
-def trajectory(*parts: tuple[Origin, str], with_ids: bool = True) -> Trajectory:
+def calls_of(parts: Sequence[tuple[Origin, str]]) -> tuple[ToolCall, ...]:
+    """One per output: the last block before it; an output whose last line names an error is that of a failing call."""
+    calls, before = [], ""
+    for origin, text in parts:
+        if origin is not TOOL:
+            before += text
+            continue
+        shown = text.strip("`\n").removeprefix("output").strip("\n")
+        last = shown.rpartition("\n")[2]
+        failed = "Error" in last
+        code = next((b.code for b in reversed(blocks(before, loose=True)) if b.is_python), "1")
+        calls.append(
+            ToolCall(
+                code=code, stdout="" if failed else shown, error_type=last.partition(":")[0] if failed else None,
+                traceback=last if failed else None, status=ExecStatus.ERROR if failed else ExecStatus.OK, wall_ms=1,
+                output_truncated=False,
+            )
+        )  # fmt: skip
+        before = ""
+    return tuple(calls)
+
+
+def trajectory(
+    *parts: tuple[Origin, str], with_ids: bool = True, stop_reason: StopReason = StopReason.LENGTH
+) -> Trajectory:
     segments = tuple(segment(origin, text, with_ids=with_ids) for origin, text in parts)
     n_tokens = {origin: sum(s.n_tokens for s in segments if s.origin is origin) for origin in Origin}
     hint = HintUse(hint_id="general/1", function=HintFunction.GENERAL, cut=Cut.END, trigger="", char_offset=0, round=1)
-    call = ToolCall(
-        code="1", stdout="1\n", error_type=None, traceback=None, status=ExecStatus.OK, wall_ms=1, output_truncated=False
-    )
     return Trajectory(
         trajectory_id="t_parent",
         parent_id="t_baseline",
@@ -49,9 +76,9 @@ def trajectory(*parts: tuple[Origin, str], with_ids: bool = True) -> Trajectory:
         prompt="",
         segments=segments,
         hints=(hint,) * sum(s.origin is HINT for s in segments),
-        tool_calls=(call,) * sum(s.origin is TOOL for s in segments),
+        tool_calls=calls_of(parts),
         answer_text="42",
-        stop_reason=StopReason.LENGTH,
+        stop_reason=stop_reason,
         n_tokens_model=n_tokens[MODEL],
         n_tokens_hint=n_tokens[HINT],
         n_tokens_tool=n_tokens[TOOL],
@@ -62,25 +89,36 @@ def trajectory(*parts: tuple[Origin, str], with_ids: bool = True) -> Trajectory:
 
 def check_repaired(repaired: Trajectory, parent: Trajectory) -> None:
     """What every repair promises."""
-    assert parent.text.startswith(repaired.text)
-    assert len(repaired.text) < len(parent.text)
-    assert [s for s in repaired.segments if s.origin is TOOL] == [s for s in parent.segments if s.origin is TOOL]
-    assert repaired.tool_calls == parent.tool_calls
-    assert len(repaired.hints) == sum(s.origin is HINT for s in repaired.segments)
-    for kept, old in zip(repaired.segments, parent.segments, strict=False):
-        assert kept.origin is old.origin
+    outputs = [s for s in repaired.segments if s.origin is TOOL]
+    assert set(outputs) <= {s for s in parent.segments if s.origin is TOOL}
+    assert len(repaired.tool_calls) == len(outputs)
+    assert set(repaired.tool_calls) <= set(parent.tool_calls)
+    assert needs_replay(repaired, parent) == (repaired.tool_calls != parent.tool_calls)
+    hints = [s for s in repaired.segments if s.origin is HINT]
+    assert set(hints) <= {s for s in parent.segments if s.origin is HINT}
+    assert len(repaired.hints) == len(hints)
+    for kept in repaired.segments:
         assert kept.token_ids is None or decode(kept.token_ids) == kept.text
-    assert repaired.n_tokens_model == sum(s.n_tokens for s in repaired.segments if s.origin is MODEL)
-    assert repaired.n_tokens_hint == sum(s.n_tokens for s in repaired.segments if s.origin is HINT)
+    for origin, n in ((MODEL, repaired.n_tokens_model), (HINT, repaired.n_tokens_hint), (TOOL, repaired.n_tokens_tool)):
+        assert n == sum(s.n_tokens for s in repaired.segments if s.origin is origin)
+
+
+def may(parent: Trajectory, rules: Sequence[str]) -> bool:
+    table = pa.Table.from_pylist([parent.model_dump()], schema=TRAJECTORIES.arrow_schema)
+    return bool(may_repair(pl.DataFrame(table), rules)[0])
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(EXAMPLES)])
 @pytest.mark.parametrize("with_ids", [True, False])
 def test_rules_do_what_their_examples_say(name: str, example: Example, with_ids: bool) -> None:
-    parent = trajectory(*example.before, with_ids=with_ids)
+    parent = trajectory(*example.before, with_ids=with_ids, stop_reason=example.stop_reason)
     repaired = repair(parent, [name], decode)
     assert (repaired and repaired.text) == example.after
+    assert Written(parent.segments, parent.tool_calls).executed or not RULES[name].drops_calls, (
+        "the example says nothing"
+    )
     if repaired:
+        assert may(parent, [name]), "the test of columns must let it through"
         check_repaired(repaired, parent)
         assert repair(repaired, [name], decode) is None, "a rule has nothing left to do on its own result"
 
@@ -113,17 +151,39 @@ def test_nothing_to_repair_and_nothing_left() -> None:
 
 
 def test_an_unknown_rule_lists_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match=r"no rule 'polish'. Known rules: cut_loop, cut_after_answer, .*hint$"):
+    with pytest.raises(RecipeError, match=r"no rule 'polish'. Known rules: normalise_fences, .*hint$"):
         check_rules(["cut_loop", "polish"])
     with pytest.raises(RecipeError, match="no rule"):
         repair(trajectory(), ["polish"])
 
 
-def test_tool_output_is_never_dropped() -> None:
-    segments = trajectory((MODEL, "a"), (TOOL, "b"), (MODEL, "c")).segments
-    for end in (0, 1):
-        with pytest.raises(ValueError, match="tool segment"):
-            cut(segments, Span(end, end), decode)
+def test_outputs_and_hints_are_whole_or_gone() -> None:
+    segments = trajectory((MODEL, "a"), (TOOL, "bbb"), (HINT, "ccc"), (MODEL, "d")).segments
+    for edit in (Edit(0, 0, 2), Edit(2, 2, 4), Edit(4, 4, 6), Edit(5, 5, 6), Edit(2, 2, 2, "x")):
+        with pytest.raises(ValueError, match=r"would change a (tool|hint) segment"):
+            apply(segments, [edit], decode)
+    gone = apply(segments, [Edit(1, 1, 4)], decode)
+    assert ([s.text for s in gone.segments], gone.tools_kept, gone.hints_kept, gone.moved) == (
+        ["a", "ccc", "d"],
+        (),
+        (0,),
+        (3,),
+    )
+    gone = apply(segments, [Edit(1, 1, 7)], decode)
+    assert [(s.text, s.token_ids) for s in gone.segments] == [("ad", (97, 100))], "what the model wrote becomes one"
+    assert gone.hints_kept == ()
+
+
+def test_hints_behind_what_is_gone_move_with_it() -> None:
+    fails = ((MODEL, "```python\nprint(x + 1)\n```\n"), (TOOL, "```output\nNameError: x\n```\n"))
+    right = ((MODEL, "```python\nx = 1\nprint(x + 1)\n```\n"), (TOOL, "```output\n2\n```\n"))
+    parent = trajectory(*fails, *right, (HINT, "Wait.\n"), (MODEL, "It is 2."))
+    place = parent.text.index("Wait.")
+    parent = parent.model_copy(update={"hints": (parent.hints[0].model_copy(update={"char_offset": place}),)})
+    repaired = repair(parent, ["drop_failed_attempts"], decode)
+    assert repaired is not None
+    assert repaired.hints[0].char_offset == repaired.text.index("Wait.")
+    assert [call.code for call in repaired.tool_calls] == ["x = 1\nprint(x + 1)\n"]
 
 
 def test_ids_become_a_prefix_on_a_token_boundary_and_null_between_tokens() -> None:
@@ -133,11 +193,11 @@ def test_ids_become_a_prefix_on_a_token_boundary_and_null_between_tokens() -> No
     def words(ids: Sequence[int]) -> str:
         return "".join(vocabulary[i] for i in ids)
 
-    assert cut(parts, Span(12, 14), words) == (
+    assert apply(parts, [Edit(12, 14, 24)], words).segments == (
         Segment(origin=MODEL, text="So it is 42.\n", n_tokens=5, token_ids=(0, 1, 2, 3, 4)),
     )
-    assert cut(parts, Span(12, 12), words) == (Segment(origin=MODEL, text="So it is 42.", n_tokens=5),)
-    assert cut(parts, Span(12, 14), None)[0].token_ids is None
+    assert apply(parts, [Edit(12, 12, 24)], words).segments == (Segment(origin=MODEL, text="So it is 42.", n_tokens=5),)
+    assert apply(parts, [Edit(12, 14, 24)], None).segments[0].token_ids is None
 
 
 @given(
@@ -150,8 +210,8 @@ def test_cuts_keep_what_stands_before_them(pieces: list[tuple[Origin, str]], tai
     text = "".join(s.text for s in segments)
     begin = len(text) - len(tail)
     earliest = data.draw(st.integers(begin, len(text)))
-    span = Span(earliest, data.draw(st.integers(earliest, len(text))))
-    shorter = cut(segments, span, decode)
+    span = Edit(earliest, data.draw(st.integers(earliest, len(text))), len(text))
+    shorter = apply(segments, [span], decode).segments
     kept = "".join(s.text for s in shorter)
     assert text.startswith(kept)
     assert span.earliest <= len(kept) <= span.latest

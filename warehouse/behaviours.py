@@ -5,11 +5,11 @@
 - `n_hand_calculations`: equations between numbers (`12 * 34 = 408`) in prose before the first code.
 
 What counts as working out by hand is an equation between numbers with an operator on its left side. Doubt is one of
-`_DOUBT`'s phrases. Not covered: calculations in words, and formulas with letters, which code need not repeat.
+`DOUBT`'s phrases. Not covered: calculations in words, and formulas with letters, which code need not repeat.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from warehouse.fences import Kind, split_fences
@@ -19,16 +19,23 @@ LEAST_EQUATIONS = 2
 
 _NUMBER = r"-?\$?\d[\d,]*(?:\.\d+)?"
 _OPERATOR = r"(?:[-+*/\u00d7\u00f7\u2212^]|\\times|\\cdot|\\div)"
-_EQUATION = re.compile(rf"{_NUMBER}\s*{_OPERATOR}[^=\n<>]{{1,80}}?=\s*({_NUMBER})")
+EQUATION = rf"{_NUMBER}\s*{_OPERATOR}[^=\n<>]{{1,80}}?=\s*{_NUMBER}"
+"""For Python and for Polars alike."""
+_EQUATION = re.compile(EQUATION)
 _VALUE = re.compile(_NUMBER)
-_DOUBT = re.compile(
+DOUBT = (
     r"\b(?:verify|check|double-check|recheck|confirm|recalculate|recompute|redo|make sure)\b[^.\n]{0,60}"
     r"\b(?:by hand|manually|myself|on paper|step by step|without (?:the )?(?:code|Python))\b"
     r"|\b(?:by hand|manually|on paper)\b[^.\n]{0,40}\b(?:verify|check|confirm|be sure)\b"
     r"|\b(?:can(?:no|')t|do(?:es)? not|doesn't|don't) (?:seem right|look right|trust|believe)\b"
-    r"|\b(?:the code|Python|the output|this result) (?:may|might|could|must) be (?:wrong|mistaken|incorrect)\b",
-    re.IGNORECASE,
+    r"|\b(?:the code|Python|the output|this result) (?:may|might|could|must) be (?:wrong|mistaken|incorrect)\b"
 )
+_DOUBT = re.compile(DOUBT, re.IGNORECASE)
+DOUBT_WORDS = [
+    *("by hand", "manually", "myself", "on paper", "step by step", "without", "seem right", "look right", "trust"),
+    *("believe", "may be", "might be", "could be", "must be"),
+]
+"""Every phrase of doubt holds one of these, in whatever case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +54,18 @@ def delayed_computation(text: str) -> int:
     equations: list[str] = []
     for piece in split_fences(text):
         if piece.kind is Kind.PROSE:
-            equations += [_plain(found) for found in _EQUATION.findall(piece.text)]
+            equations += [found[0] for found in _EQUATION.finditer(piece.text)]
         elif piece.kind is Kind.OUTPUT:
-            shown = {_plain(number) for number in _VALUE.findall(piece.text)}
-            if len(equations) >= LEAST_EQUATIONS and not shown.isdisjoint(equations):
+            if len(equations) >= LEAST_EQUATIONS and repeats_result(equations, piece.text):
                 return 1
             equations = []
     return 0
+
+
+def repeats_result(equations: Iterable[str], output: str) -> bool:
+    """Whether an output shows the result of one of these equations."""
+    shown = {_plain(number) for number in _VALUE.findall(output)}
+    return not shown.isdisjoint(_plain(equation.rpartition("=")[2].strip()) for equation in equations)
 
 
 def distrusts_output(text: str) -> int:

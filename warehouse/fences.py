@@ -12,11 +12,13 @@ Not covered: fences in lists and quotes that are indented further are seen by th
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 STRICT = re.compile(r"^ {0,3}+(`{3,}+)([^`\n]*+)$", re.MULTILINE)
 LOOSE = re.compile(r"(?:^[ \t]*+|(?<!`))(`{3,}+)[ \t]*+([A-Za-z][\w+.-]*+)?[ \t]*+$", re.MULTILINE)
+_TICKS = re.compile("`+")
 PYTHON = frozenset({"python", "py", "python3", "Python"})
 PROSE = frozenset({"", "text", "txt", "plaintext", "markdown", "latex", "math", "answer"})
 
@@ -67,7 +69,7 @@ def blocks(text: str, *, loose: bool = False) -> list[Block]:
     """All blocks of a text in order; only the last can be open, and none overlaps another."""
     found: list[Block] = []
     opening: re.Match[str] | None = None
-    for fence in (LOOSE if loose else STRICT).finditer(text):
+    for fence in _fences(text, LOOSE, " \t") if loose else _fences(text, STRICT, " "):
         if opening is None:
             opening = fence
         elif len(fence[1]) >= len(opening[1]):
@@ -80,6 +82,21 @@ def blocks(text: str, *, loose: bool = False) -> list[Block]:
     if opening is not None:
         found.append(_block(text, opening, len(text), len(text), is_closed=False))
     return found
+
+
+def _fences(text: str, rule: re.Pattern[str], blanks: str) -> Iterator[re.Match[str]]:
+    """As `rule.finditer(text)`, trying the rule only where backticks stand: most of a text has none."""
+    end = 0
+    while (at := text.find("```", end)) >= 0:
+        begin = at
+        while begin > end and text[begin - 1] in blanks:
+            begin -= 1
+        is_first = begin == 0 or text[begin - 1] == "\n"
+        found = (rule.match(text, begin) if is_first else None) or rule.match(text, at)
+        if found:
+            yield found
+        ticks = _TICKS.match(text, at)
+        end = found.end() if found else ticks.end() if ticks else at + 3
 
 
 def _block(text: str, opening: re.Match[str], code_end: int, end: int, *, is_closed: bool) -> Block:

@@ -1,29 +1,29 @@
 """Repair: the paper's unpublished "modify", as named rules. A repaired trajectory is a new row; the old one stays.
 
-Every rule here is a cut: it finds where a text should have ended. What follows is dropped if the model wrote it, or
-if it is a hint that nothing answers; a rule never drops a tool output, and changes no character before the cut.
+A rule finds edits (`warehouse.repairing`): places to cut, marks to write properly, executed blocks to leave out. Edits
+are made on segments, so that token ids stay exact wherever they can. A tool output is never changed; rules that say so
+take a block away together with its output and its call, and what is left must then be run again
+(`factory.steps.repair`), for later blocks may need what an earlier one did.
 
-A rule names a range of places that are equally right (blanks around the cut belong to neither side). Where token ids
-are known, the text ends on a token boundary inside that range and the ids stay exact. Where there is none, or no
-`decode` to find it with, the ids of the cut segment become null and its n_tokens is estimated by length.
-
-stop_reason, hints kept, tool calls and times are the parent's: they say what happened. A repaired row costs no time
+stop_reason, hints kept, calls kept and times are the parent's: they say what happened. A repaired row costs no time
 (wall_s is 0), has no answer_text until somebody extracts it, and must be scored again.
 """
 
 import hashlib
 import json
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+
+import polars as pl
 
 from schemas.errors import RecipeError
 from schemas.records import Segment, Trajectory
 from schemas.vocabulary import Origin
-from warehouse.repair_rules import RULES, Span
+from warehouse.repairing.edits import Decode, apply
+from warehouse.repairing.rules import RULES
+from warehouse.repairing.written import Written
 
-Decode = Callable[[Sequence[int]], str]
-HALF_CHARACTER = 4
-"""Tokens that may hold the bytes of one character; a text that ends within them decodes to more or fewer characters."""
+VERSION = 1
+"""Raised when a rule decides otherwise than before: rows repaired under another version are made anew."""
 
 
 def check_rules(names: Sequence[str]) -> None:
@@ -37,6 +37,28 @@ def check_rules(names: Sequence[str]) -> None:
         raise RecipeError(f"repair.rules: no rule '{unknown[0]}'. Known rules: {', '.join(RULES)}")
 
 
+def may_repair(trajectories: pl.DataFrame, rules: Sequence[str]) -> pl.Series:
+    """Whether any of these rules can apply, seen by whole columns: where it says no, `repair` returns None.
+
+    It is cheap, and says yes more often than a rule applies in the end.
+
+    Args:
+        trajectories: N rows with the columns `segments` and `tool_calls` of raw.trajectories.
+        rules: Names from `RULES`.
+
+    Returns:
+        N booleans.
+
+    Raises:
+        RecipeError: an unknown rule.
+    """
+    check_rules(rules)
+    text = pl.col("segments").list.eval(pl.element().struct.field("text")).list.join("")
+    tests = [RULES[name].may_apply.fill_null(value=False) for name in rules]
+    columns = trajectories.select("segments", "tool_calls").with_columns(text=text)
+    return columns.select(may=pl.any_horizontal(pl.lit(value=False), *tests)).to_series()
+
+
 def repair(trajectory: Trajectory, rules: Sequence[str], decode: Decode | None = None) -> Trajectory | None:
     """Apply named rules in order, each at most once.
 
@@ -47,79 +69,63 @@ def repair(trajectory: Trajectory, rules: Sequence[str], decode: Decode | None =
 
     Returns:
         A new trajectory with `parent_id` the old one's id and `repairs` the rules that applied, or None where none
-        did. A cut that would leave nothing but blanks is not made.
+        did. An edit that would leave nothing but blanks is not made.
 
     Raises:
         RecipeError: an unknown rule.
     """
     check_rules(rules)
     applied: list[str] = []
-    segments = trajectory.segments
+    now = trajectory
     for name in rules:
-        span = RULES[name].find(segments)
-        shorter = cut(segments, span, decode) if span else segments
-        if shorter != segments and "".join(s.text for s in shorter).strip():
-            segments = shorter
+        changed = _apply(now, name, decode)
+        if changed is not None:
+            now = changed
             applied.append(name)
     if not applied:
         return None
-    n_hints_dropped = _count(trajectory.segments, Origin.HINT) - _count(segments, Origin.HINT)
-    text = "".join(segment.text for segment in segments)
-    identity = json.dumps([trajectory.trajectory_id, applied, text], ensure_ascii=False)
-    return trajectory.model_copy(
+    identity = json.dumps([trajectory.trajectory_id, applied, now.text], ensure_ascii=False)
+    return now.model_copy(
         update={
             "trajectory_id": "t_" + hashlib.sha256(identity.encode()).hexdigest()[:16],
             "parent_id": trajectory.trajectory_id,
-            "segments": segments,
-            "hints": trajectory.hints[: len(trajectory.hints) - n_hints_dropped],
             "repairs": (*trajectory.repairs, *applied),
             "answer_text": None,
-            "n_tokens_model": _tokens(segments, Origin.MODEL),
-            "n_tokens_hint": _tokens(segments, Origin.HINT),
-            "n_tokens_tool": _tokens(segments, Origin.TOOL),
+            "n_tokens_model": _tokens(now.segments, Origin.MODEL),
+            "n_tokens_hint": _tokens(now.segments, Origin.HINT),
+            "n_tokens_tool": _tokens(now.segments, Origin.TOOL),
             "wall_s": 0.0,
         }
     )
 
 
-def cut(segments: tuple[Segment, ...], span: Span, decode: Decode | None) -> tuple[Segment, ...]:
-    """End the text inside `span`, on a token boundary where there is one.
-
-    Raises:
-        ValueError: tool output would be dropped or shortened, or a hint shortened.
-    """
-    kept: list[Segment] = []
-    at = 0
-    for segment in segments:
-        end = at + len(segment.text)
-        if end <= span.earliest:
-            kept.append(segment)
-        elif segment.origin is Origin.TOOL or (segment.origin is Origin.HINT and at < span.earliest):
-            raise ValueError(f"a cut at {span} would drop or shorten a {segment.origin} segment")
-        elif at < span.earliest:
-            kept.append(_prefix(segment, Span(span.earliest - at, span.latest - at), decode))
-        at = end
-    return tuple(kept)
+def needs_replay(repaired: Trajectory, parent: Trajectory) -> bool:
+    """Whether other code is run than before, so that its outputs must be reproduced before the row may be used."""
+    return [call.code for call in repaired.tool_calls] != [call.code for call in parent.tool_calls]
 
 
-def _prefix(segment: Segment, span: Span, decode: Decode | None) -> Segment:
-    ids = segment.token_ids
-    if ids is not None and decode is not None:
-        near = bisect_left(range(len(ids)), span.earliest, key=lambda k: len(decode(ids[:k])))
-        for n in range(max(near - HALF_CHARACTER, 0), len(ids)):
-            text = decode(ids[:n])
-            if len(text) > span.latest and n > near + HALF_CHARACTER:
-                break
-            if span.earliest <= len(text) <= span.latest and segment.text.startswith(text):
-                return Segment(origin=segment.origin, text=text, n_tokens=n, token_ids=ids[:n])
-    text = segment.text[: span.earliest]
-    n_tokens = -(-segment.n_tokens * len(text) // len(segment.text))
-    return Segment(origin=segment.origin, text=text, n_tokens=n_tokens)
+def _apply(trajectory: Trajectory, name: str, decode: Decode | None) -> Trajectory | None:
+    rule = RULES[name]
+    edits = rule.find(Written(trajectory.segments, trajectory.tool_calls, trajectory.stop_reason))
+    if not edits:
+        return None
+    edited = apply(trajectory.segments, edits, decode)
+    n_tools = sum(segment.origin is Origin.TOOL for segment in trajectory.segments)
+    if len(edited.tools_kept) != n_tools and not rule.drops_calls:
+        raise ValueError(f"{name} would drop a tool output")
+    if edited.segments == trajectory.segments or not "".join(segment.text for segment in edited.segments).strip():
+        return None
+    calls, hints = trajectory.tool_calls, trajectory.hints
+    if len(edited.tools_kept) != n_tools:
+        calls = tuple(calls[i] for i in edited.tools_kept)
+    moved = zip(edited.hints_kept, edited.moved, strict=True)
+    kept = tuple(
+        hints[i].model_copy(update={"char_offset": max(hints[i].char_offset - back, 0)})
+        for i, back in moved
+        if i < len(hints)
+    )
+    return trajectory.model_copy(update={"segments": edited.segments, "hints": kept, "tool_calls": calls})
 
 
-def _count(segments: tuple[Segment, ...], origin: Origin) -> int:
-    return sum(segment.origin is origin for segment in segments)
-
-
-def _tokens(segments: tuple[Segment, ...], origin: Origin) -> int:
+def _tokens(segments: Sequence[Segment], origin: Origin) -> int:
     return sum(segment.n_tokens for segment in segments if segment.origin is origin)

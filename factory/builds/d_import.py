@@ -44,10 +44,10 @@ async def build_d_import(recipe: Recipe, home: Path, ui: Reporter, *, trust: boo
         mark_contamination(run, benchmarks, ui)  # derived.contamination
         n_new = import_trajectories(run, bench, ui, files, found.n_rows)  # raw.trajectories, raw.imported_rows
         await judge_trajectories(run, bench, ui, "verdicts")  # derived.verdicts
-        measure_signals(run)  # derived.signals
+        measure_signals(run, ui)  # derived.signals
         await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
-        measure_signals(run)  # derived.signals
+        measure_signals(run, ui)  # derived.signals
         mark_duplicates(run)  # derived.duplicate_pairs
         run.store.publish(run.params)  # staging, intermediate, marts
         show_funnel(run, ui)

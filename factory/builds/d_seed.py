@@ -45,10 +45,10 @@ async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool 
         n_generated += await generate_branches(run, bench, ui)  # raw.trajectories, arm hint
         await judge_trajectories(run, bench, ui, "hint verdicts")  # derived.verdicts
         n_generated += await generate_rounds(run, bench, ui)  # both again, for branches that are still wrong
-        measure_signals(run)  # derived.signals
+        measure_signals(run, ui)  # derived.signals
         await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
-        measure_signals(run)  # derived.signals
+        measure_signals(run, ui)  # derived.signals
         mark_duplicates(run)  # derived.duplicate_pairs
         run.store.publish(run.params)  # staging, intermediate, marts
         show_funnel(run, ui)

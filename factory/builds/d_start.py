@@ -39,10 +39,10 @@ async def build_sampled(build: str, recipe: Recipe, home: Path, ui: Reporter, *,
         mark_contamination(run, benchmarks, ui)  # derived.contamination
         n_generated = await generate_samples(run, bench, ui)  # raw.trajectories, arm self (d_rft: baseline)
         await judge_trajectories(run, bench, ui, "verdicts")  # derived.verdicts
-        measure_signals(run)  # derived.signals
+        measure_signals(run, ui)  # derived.signals
         await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
-        measure_signals(run)  # derived.signals
+        measure_signals(run, ui)  # derived.signals
         mark_duplicates(run)  # derived.duplicate_pairs
         run.store.publish(run.params)  # staging, intermediate, marts
         show_funnel(run, ui)

@@ -1,7 +1,8 @@
 -- intermediate.trajectories_judged: every candidate with the first reason, seen by itself, why it is not used.
 -- grain:   one row per trajectory_id
 -- reads:   staging.trajectories, staging.verdicts, derived.signals, intermediate.problems_marked
--- params:  $min_tool_success      successful tool calls a trajectory must have
+-- params:  $signals_version       definitions by which signals were measured
+--          $min_tool_success      successful tool calls a trajectory must have
 --          $drop_tool_errors      whether one failing call is too many (EMNLP)
 --          $drop_delayed_computation  whether code for what was worked out by hand is a fault (CoRT)
 --          $drop_distrust             whether working an output out again by hand is one (CoRT)
@@ -40,5 +41,5 @@ select
 from staging.trajectories as t
 join intermediate.problems_marked as m on m.problem_id = t.problem_id and m.drop_reason is null
 left join staging.verdicts as v on v.trajectory_id = t.trajectory_id
-left join derived.signals as s on s.trajectory_id = t.trajectory_id
+left join derived.signals as s on s.trajectory_id = t.trajectory_id and s.signals_version = $signals_version
 where t.is_candidate

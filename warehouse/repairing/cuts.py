@@ -1,123 +1,102 @@
-"""The repair rules: where a text should have ended, each with examples that a test runs.
+r"""The rules that are cuts: where a text should have ended. They change no character before the cut.
 
-A rule looks at segments and names a span, or nothing where it does not apply. It must be right wherever it applies,
-so each rather does nothing: an answer that the model goes on to doubt is left alone, for instance.
+A rule must be right wherever it applies, so each rather does nothing: an answer that the model goes on to doubt is left
+alone, for instance. A cut drops what the model wrote, or a hint that nothing answers, and never a tool output.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+
+import polars as pl
 
 from schemas.records import Segment
-from schemas.vocabulary import Origin
 from warehouse.fences import Block, blocks
+from warehouse.loops import LOOP_CHARS, LOOP_PROBE, find_loop
+from warehouse.repairing.edits import Edit
+from warehouse.repairing.written import HINT, MODEL, TOOL, Example, Rule, Written
 
 Segments = tuple[Segment, ...]
-MODEL, HINT, TOOL = Origin.MODEL, Origin.HINT, Origin.TOOL
-
 _BOX = re.compile(r"\\boxed\s*\{")
 _AFTER_BOX = re.compile(r"(?:[\s.,!*]*(?:\\\]|\\\)|\$\$?))?")
+_BRACE = re.compile(r"\\.|[{}]")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _SECOND_THOUGHTS = re.compile(
     r"\b(wait|alternatively|however|actually|hmm|but|check|verify|mistake|wrong|incorrect|answer)\b|</?think>", re.I
 )
 _SENTENCE_END = re.compile(r"\n|[.!?] ")
-LOOP_CHARS, LOOP_REPEATS, LOOP_PROBE = 200, 4, 50
+LAST_BOXES = 20
+"""Looked at for one that is closed, however many a text opens."""
+_FENCE_LINE = r"(?m)^ {0,3}`{3,}[^`\n]*$"
 
 
-class Span(NamedTuple):
-    """The text should end at a character offset from `earliest` to `latest`; between them are only blanks."""
-
-    earliest: int
-    latest: int
-
-
-@dataclass(frozen=True)
-class Example:
-    """What a rule does to a text; `after` is None where it must leave it alone."""
-
-    before: tuple[tuple[Origin, str], ...]
-    after: str | None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A named rule. `find` is pure."""
-
-    find: Callable[[Segments], Span | None]
-    examples: tuple[Example, ...]
-
-
-def cut_loop(segments: Segments) -> Span | None:
+def cut_loop(written: Written) -> list[Edit]:
     """The text ends in one passage again and again: keep it once.
 
     A passage is a loop when it stands at least 4 times in a row, exactly, over at least 200 characters, up to the
     very end (where it may break off), and holds a letter.
     """
+    segments = written.segments
     text = _last_of_model(segments)
     begin = _length(segments) - len(text)
-    probe, at = text[-LOOP_PROBE:], len(text) - LOOP_PROBE
-    while len(text) >= LOOP_CHARS and (at := text.rfind(probe, 0, at + len(probe) - 1)) >= 0:
-        period = len(text) - len(probe) - at
-        if period * LOOP_REPEATS > len(text):
-            return None
-        length = max(LOOP_CHARS, period * LOOP_REPEATS)
-        if text[-length + period :] == text[-length:-period] and re.search(r"[^\W\d_]", text[-period:]):
-            start = len(text) - length
-            while start and text[start - 1] == text[start - 1 + period]:
-                start -= 1
-            ends = (m.end() for m in _SENTENCE_END.finditer(text, start + period - 2, start + 2 * period))
-            end = next((end for end in ends if end >= start + period), start + period)
-            return _without_blanks(text, end, begin)
-    return None
+    loop = find_loop(text)
+    if loop is None:
+        return []
+    start, period = loop
+    ends = (m.end() for m in _SENTENCE_END.finditer(text, start + period - 2, start + 2 * period))
+    end = next((end for end in ends if end >= start + period), start + period)
+    return _cut(text, end, begin, _length(segments))
 
 
-def cut_after_answer(segments: Segments) -> Span | None:
+def cut_after_answer(written: Written) -> list[Edit]:
     r"""The model goes on after its last `\boxed{}`, with something else: end with the paragraph of the answer.
 
     Not where what follows goes on with the sentence, voices a doubt, checks, or speaks of an answer.
     """
+    segments = written.segments
     text = _last_of_model(segments)
     begin = _length(segments) - len(text)
-    box = next((m for m in reversed(list(_BOX.finditer(text))) if _close(text, m.end()) is not None), None)
+    last = list(_BOX.finditer(text))[-LAST_BOXES:]
+    box = next((m for m in reversed(last) if closing_brace(text, m.end()) is not None), None)
     if box is None or _open_block("".join(s.text for s in segments)[: begin + box.start()]) is not None:
-        return None
-    end = _AFTER_BOX.match(text, _close(text, box.end()) or 0)
+        return []
+    end = _AFTER_BOX.match(text, closing_brace(text, box.end()) or 0)
     blank = _BLANK_LINE.search(text, end.end() if end else 0)
     rest = text[blank.end() :].lstrip() if blank else ""
     if blank is None or not rest or rest[0].islower() or _SECOND_THOUGHTS.search(rest):
-        return None
-    return _without_blanks(text, blank.end(), begin)
+        return []
+    return _cut(text, blank.end(), begin, _length(segments))
 
 
-def drop_trailing_open_block(segments: Segments) -> Span | None:
+def drop_trailing_open_block(written: Written) -> list[Edit]:
     """The text breaks off inside a Python block: drop the block, and the hint that opened it if one did."""
+    segments = written.segments
     text = "".join(segment.text for segment in segments)
     block = _open_block(text)
     if block is None or not block.is_python or "```" in block.code:
-        return None
+        return []
     at = 0
     for segment in segments:
         end = at + len(segment.text)
         if at <= block.begin < end:
             if segment.origin is TOOL:
-                return None
-            return Span(at, at) if segment.origin is HINT else _without_blanks(segment.text, block.begin - at, at)
+                return []
+            if segment.origin is HINT:
+                return [Edit(at, at, len(text))]
+            return _cut(segment.text, block.begin - at, at, len(text))
         at = end
-    return None
+    return []
 
 
-def drop_trailing_hint(segments: Segments) -> Span | None:
+def drop_trailing_hint(written: Written) -> list[Edit]:
     """Nothing follows the last hint: drop it."""
+    segments = written.segments
     at = _length(segments)
     for segment in reversed(segments):
         at -= len(segment.text)
         if segment.origin is HINT:
-            return Span(at, at)
+            return [Edit(at, at, _length(segments))]
         if segment.text.strip() or segment.origin is TOOL:
-            return None
-    return None
+            return []
+    return []
 
 
 def _last_of_model(segments: Segments) -> str:
@@ -128,17 +107,18 @@ def _length(segments: Segments) -> int:
     return sum(len(segment.text) for segment in segments)
 
 
-def _without_blanks(text: str, end: int, begin: int) -> Span:
-    return Span(begin + len(text[:end].rstrip()), begin + end)
+def _cut(text: str, end: int, begin: int, length: int) -> list[Edit]:
+    """End at `end` of a segment that begins at `begin`, or at the blanks before it."""
+    return [Edit(begin + len(text[:end].rstrip()), begin + end, length)]
 
 
-def _close(text: str, at: int) -> int | None:
+def closing_brace(text: str, at: int) -> int | None:
     """Offset after the brace that closes the one opened just before `at`."""
     depth = 1
-    for brace in re.finditer(r"\\.|[{}]", text[at:]):
+    for brace in _BRACE.finditer(text, at):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if depth == 0:
-            return at + brace.end()
+            return brace.end()
     return None
 
 
@@ -153,9 +133,17 @@ _HINT = (HINT, "Wait, Python can do this.\n```python\n")
 _AGAIN = "We add them again and again. "
 _SO = "So it is \\boxed{42}."
 
-RULES: dict[str, Rule] = {
+_ENDS_AS_BEFORE = (pl.col("text").str.head(-1).str.contains(pl.col("text").str.tail(LOOP_PROBE), literal=True)) & (
+    pl.col("text").str.len_chars() >= LOOP_CHARS
+)
+_LAST_FENCE = pl.col("text").str.extract_all(_FENCE_LINE).list.last()
+_LAST_FENCE_OPENS = _LAST_FENCE.str.contains(r"`[ \t]*\S") | pl.col("text").str.contains("````", literal=True)
+_ENDS_IN_HINT = pl.col("segments").list.tail(3).list.eval(pl.element().struct.field("origin") == str(HINT)).list.any()
+
+CUTS: dict[str, Rule] = {
     "cut_loop": Rule(
         cut_loop,
+        _ENDS_AS_BEFORE,
         (
             Example(((MODEL, "First.\n" + _AGAIN * 20 + "We add"),), "First.\n" + _AGAIN.strip()),
             Example((*_RAN, (MODEL, "x = 1 and so on\n" * 20)), "".join(t for _, t in _RAN) + "x = 1 and so on"),
@@ -167,6 +155,7 @@ RULES: dict[str, Rule] = {
     ),
     "cut_after_answer": Rule(
         cut_after_answer,
+        pl.col("text").str.contains(r"(?s)\\boxed\s*\{.*?\n[ \t]*\n\s*\S"),
         (
             Example(((MODEL, _SO + "\n\nQuestion: what is 1 + 1?\nThat is 2."),), _SO),
             Example(
@@ -183,6 +172,7 @@ RULES: dict[str, Rule] = {
     ),
     "drop_trailing_open_block": Rule(
         drop_trailing_open_block,
+        _LAST_FENCE_OPENS,
         (
             Example(((MODEL, _SO + "\n\n```python\nfor i in range("),), _SO),
             Example((*_RAN, (MODEL, "\n```python\nfor i in range(")), "".join(text for _, text in _RAN)),
@@ -195,6 +185,7 @@ RULES: dict[str, Rule] = {
     ),
     "drop_trailing_hint": Rule(
         drop_trailing_hint,
+        _ENDS_IN_HINT,
         (
             Example(((MODEL, _SO + "\n"), _HINT), _SO + "\n"),
             Example(((MODEL, _SO + "\n"), _HINT, (MODEL, "\n")), _SO + "\n"),
@@ -203,4 +194,3 @@ RULES: dict[str, Rule] = {
         ),
     ),
 }
-"""In the order in which a recipe does well to name them."""
