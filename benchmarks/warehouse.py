@@ -130,7 +130,7 @@ async def take_steps(run: Run, seconds: dict[str, float]) -> int:
         with timed("signals"):
             measure_signals(run, ui)
         with timed("duplicates"):
-            mark_duplicates(run)
+            mark_duplicates(run, ui)
         with timed("SQL"):
             run.store.publish(run.params)
         show_funnel(run, ui)

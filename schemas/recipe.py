@@ -19,10 +19,12 @@ from schemas.vocabulary import (
     FillBy,
     HintFunction,
     ProblemFormat,
+    Shingle,
     SourceKind,
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Similarity = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -232,12 +234,21 @@ class Signals(Section):
 
 
 class Duplicates(Section):
-    """When two accepted trajectories count as the same."""
+    """When two texts count as the same: by the Jaccard similarity of their shingles (docs/duplicates.md)."""
 
-    similarity: Share = 0.85
-    """Jaccard similarity of word shingles from which a pair is a duplicate."""
-    shingle_words: int = Field(default=5, ge=1)
+    response_similarity: Similarity | None = 0.85
+    """Threshold for what the model wrote in two accepted trajectories; null: they are not compared."""
+    across_problems: bool = True
+    """Whether trajectories of different problems are compared, too."""
+    code_similarity: Similarity | None = None
+    """Threshold for the code that two accepted trajectories ran; null: it is not compared."""
+    statement_similarity: Similarity | None = 0.85
+    """Threshold for two problems with the same numbers, of any sources; null: they are not compared."""
+    shingle: Shingle = Shingle.WORD
+    shingle_size: int = Field(default=5, ge=1)
+    """Words or characters per shingle."""
     num_perm: int = Field(default=128, ge=16)
+    """Hashes per MinHash signature."""
 
 
 class Repair(Section):

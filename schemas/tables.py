@@ -21,6 +21,7 @@ from schemas.vocabulary import (
     RepairOutcome,
     SandboxLevel,
     StopReason,
+    Subject,
     VerifierName,
 )
 
@@ -48,6 +49,8 @@ class Table:
     key: tuple[str, ...]
     """Columns that identify a row; of two rows with one key the newest counts."""
     columns: tuple[Column, ...]
+    is_published: bool = True
+    """Whether `factory.duckdb` has it; what no reader asks for stays in its shards."""
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -300,15 +303,33 @@ REPAIRS = Table(
     ),
 )
 
+SIGNATURES = Table(
+    "derived.signatures",
+    "text that was signed",
+    ("subject", "scheme", "row_id"),
+    (
+        Column("subject", STRING, "of what the text is", values=_words(Subject)),
+        Column("scheme", STRING, "what decides a signature besides the text"),
+        Column("row_id", STRING, "the trajectory, or the problem"),
+        Column("text_hash", pa.binary(), "equal where the texts are, case and blanks at the ends aside"),
+        Column("n_shingles", INT, "of the text, repeats included; 0: it is compared with none", minimum=0),
+        Column("signature", pa.binary(), "MinHash: num_perm unsigned 32-bit integers, little endian"),
+    ),
+    is_published=False,
+)
+
 DUPLICATE_PAIRS = Table(
     "derived.duplicate_pairs",
-    "accepted trajectory that repeats another",
-    ("run_id", "dropped_id"),
+    "problem or accepted trajectory that repeats another",
+    ("run_id", "subject", "dropped_id"),
     (
-        Column("run_id", STRING, "the run whose accepted trajectories were compared"),
+        Column("run_id", STRING, "the run whose rows were compared"),
+        Column("subject", STRING, "what of them was compared", values=_words(Subject)),
         Column("kept_id", STRING, "representative of the cluster"),
-        Column("dropped_id", STRING, "the repeating trajectory"),
-        Column("similarity", FLOAT, "exact Jaccard similarity of their word shingles", minimum=0),
+        Column("dropped_id", STRING, "the repeating row"),
+        Column("similarity", FLOAT, "exact Jaccard similarity of these two; low where a chain joins them", minimum=0),
+        Column("linked_id", STRING, "the row of the cluster that it repeats: kept_id, where that is one"),
+        Column("linked_similarity", FLOAT, "to that row, at least the threshold", minimum=0),
     ),
 )
 
@@ -358,7 +379,7 @@ EVALUATIONS = Table(
 )
 
 RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES, IMPORTED_ROWS, EVALUATIONS)
-DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, REPAIRS, DUPLICATE_PAIRS)
+DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, REPAIRS, SIGNATURES, DUPLICATE_PAIRS)
 STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
 """Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""
 

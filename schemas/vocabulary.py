@@ -294,6 +294,24 @@ class FillBy(StrEnum):
     """Sources take turns, one row each, in the order of their problems: a domain's quota keeps a bit of each."""
 
 
+class Subject(StrEnum):
+    """Of what texts are compared, when repeats are looked for."""
+
+    RESPONSE = "response"
+    """What the model wrote in a trajectory."""
+    CODE = "code"
+    """The code that a trajectory ran."""
+    STATEMENT = "statement"
+    """A problem."""
+
+
+class Shingle(StrEnum):
+    """Of what a shingle is a run."""
+
+    WORD = "word"
+    CHARACTER = "character"
+
+
 class RejectReason(StrEnum):
     """Why a row of a problems file is not a problem."""
 
@@ -328,6 +346,8 @@ class DropReason(StrEnum):
     GOLD_UNVERIFIED = "gold_unverified"
     """The problem's own verifier does not accept its gold answer."""
     CONTAMINATED = "contaminated"
+    DUPLICATE_STATEMENT = "duplicate_statement"
+    """An earlier problem of the run asks nearly the same, with the same numbers."""
     BASELINE_FAILED = "baseline_failed"
     """The baseline rollout itself broke, so nothing is known of the problem."""
     BASELINE_UNDECIDED = "baseline_undecided"
@@ -354,6 +374,8 @@ class DropReason(StrEnum):
     REPAIRED = "repaired"
     """A repaired row replaces this one."""
     DUPLICATE = "duplicate"
+    DUPLICATE_CODE = "duplicate_code"
+    """It ran nearly the code of another; a switch."""
     TOO_HARD = "too_hard"
     """Its problem was solved less often than the recipe allows."""
     TOO_EASY = "too_easy"

@@ -55,7 +55,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "recipe_id": "judge", "is_correct": True, "verdict": "correct", "verifier": "math_verify", "step": "exact",
     },
     "derived.signals": {"signals_version": 2, "n_tool_calls": 1, "n_tool_success": 1},
-    "derived.duplicate_pairs": {"run_id": "r_1"},
+    "derived.duplicate_pairs": {"run_id": "r_1", "subject": "response"},
 }  # fmt: skip
 
 
@@ -74,6 +74,8 @@ def _empty(kind: pa.DataType, nullable: bool) -> Any:
         return []
     if pa.types.is_timestamp(kind):
         return START
+    if pa.types.is_binary(kind):
+        return b""
     return False if pa.types.is_boolean(kind) else "" if pa.types.is_string(kind) else 0
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warehouse import minhash
-from warehouse.minhash import Bands, band_keys, choose_bands, jaccard, signatures
+from warehouse.clusters import jaccard
+from warehouse.minhash import Bands, band_keys, choose_bands, signatures
 from warehouse.texts import Hashes, word_ngrams
 
 

@@ -172,6 +172,7 @@ def test_the_funnel_balances_and_names_its_reasons(con: duckdb.DuckDBPyConnectio
     assert funnel(con) == [
         ("gold check", 11, 9, 2, "gold_unverified 2"),
         ("decontamination", 9, 9, 0, ""),
+        ("problem duplicates", 9, 9, 0, ""),
         ("baseline", 9, 5, 4, "baseline_correct 3, baseline_failed 1"),
         ("hint placement", 5, 4, 1, "no_cut 1"),
         ("rollout", 15, 15, 0, ""),
@@ -188,7 +189,7 @@ def test_the_funnel_of_nothing(con: duckdb.DuckDBPyConnection) -> None:
     outcomes(con, "marts.problems", gold_unverified=1)
     outcomes(con, "marts.trajectories_scored")
     got = funnel(con)
-    assert len(got) == 11
+    assert len(got) == 12
     assert {row[1:] for row in got[1:]} == {(0, 0, 0, "")}
 
 
@@ -197,7 +198,8 @@ def test_the_funnel_of_a_build_without_hints_has_no_steps_of_hint_infer(con: duc
     outcomes(con, "marts.trajectories_scored", wrong_answer=2, not_best=3, kept=2)
     build(con, "marts.funnel", needs_baseline=False)
     steps = rows_of(con, "select step, rows_in, rows_kept from marts.funnel order by step_no")
-    assert steps[:3] == [("gold check", 3, 3), ("decontamination", 3, 2), ("rollout", 7, 7)]
+    first = [("gold check", 3, 3), ("decontamination", 3, 2), ("problem duplicates", 2, 2), ("rollout", 7, 7)]
+    assert steps[:4] == first
     assert "baseline" not in {step[0] for step in steps}
 
 

@@ -1,98 +1,233 @@
-"""derived.duplicate_pairs: which trajectories repeat another, exactly or nearly.
+"""Near-duplicates: texts are signed once, compared by signatures, verified by their shingles, and clustered.
 
-Two texts are duplicates when the Jaccard similarity of their sets of word shingles reaches the threshold. Texts are
-taken in order of preference (fewest tokens, then trajectory_id). Each is dropped if it is a duplicate of one kept
-before, and kept otherwise. So every dropped row is *directly* similar to its kept row, no two kept rows are found
-similar, a chain A ~ B ~ C does not drop C for A, and the order of the input plays no part.
+Two texts are duplicates when the Jaccard similarity of their sets of shingles reaches the threshold. A cluster is a
+connected component over such pairs; of each cluster the best row is kept, in the order that the caller prefers. So in
+a chain A ~ B ~ C, C is dropped for A although it may be less similar to it than the threshold; the pair that ties it
+to the cluster stands beside it. Equal texts are folded first. The order of the input plays no part.
 
-MinHash only proposes; the similarity is exact (up to collisions of 64-bit hashes). Not covered: paraphrase, and
-texts equal but for their numbers where few shingles hold a number.
+MinHash only proposes; the similarity is exact (up to collisions of 64-bit hashes). A signature depends on the text and
+on the scheme alone, so it is stored and made once. Shingle sets of candidates lie in a file while they are compared:
+nothing here holds the texts of all rows. Not covered: paraphrase, and texts equal but for their numbers where few
+shingles hold a number (of statements the numbers must be the same: `number_groups`).
 """
 
-from collections import defaultdict
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
-from warehouse.minhash import band_keys, choose_bands, jaccard, signatures
-from warehouse.texts import Hashes, model_text, word_ngrams
+from schemas.vocabulary import Shingle
+from warehouse.clusters import find_repeats, in_buckets, jaccard
+from warehouse.minhash import SEED, Signatures, band_keys, choose_bands, signatures
+from warehouse.texts import Hashes, Rows, character_ngrams, word_ngrams
 
-PAIR_SCHEMA = {"kept_id": pl.String, "dropped_id": pl.String, "similarity": pl.Float64}
+VERSION = 1
+"""Of the hashes that signatures are made of; raised where the same text would get another one."""
+PAIR_SCHEMA = {
+    "kept_id": pl.String, "dropped_id": pl.String, "similarity": pl.Float64, "linked_id": pl.String,
+    "linked_similarity": pl.Float64,
+}  # fmt: skip
+SIGNATURE_SCHEMA = {"row_id": pl.String, "text_hash": pl.Binary, "n_shingles": pl.Int64, "signature": pl.Binary}
+_TEXTS_PER_THREAD = 256
+ReadTexts = Callable[[pl.Series], Iterable[pl.DataFrame]]
+"""Ids -> frames of row_id and text, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When two texts repeat each other."""
+
+    shingle: Shingle
+    size: int
+    """Words, or characters, per shingle. A shorter text is one shingle."""
+    num_perm: int
+    """Hashes per signature."""
+    similarity: float
+    """Threshold, above 0 and at most 1."""
+
+    @property
+    def scheme(self) -> str:
+        """Whatever decides a signature."""
+        return f"{VERSION}:{self.shingle}:{self.size}:{self.num_perm}:{SEED}"
+
+
+def sign(ids: pl.Series, texts: pl.Series, rule: Rule) -> pl.DataFrame:
+    """Sign texts, on all cores.
+
+    Args:
+        ids: Of the rows.
+        texts: In the same order.
+        rule: Of which only the scheme matters.
+
+    Returns:
+        Columns of `SIGNATURE_SCHEMA`. text_hash is equal where texts are, case and blanks at the ends aside. A text
+        without words has no shingles and an empty signature.
+    """
+    plain = texts.str.to_lowercase().str.strip_chars()
+    slices = [plain[at : at + _TEXTS_PER_THREAD] for at in range(0, len(plain), _TEXTS_PER_THREAD)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        parts = list((threads.map if len(slices) > 1 else map)(lambda part: _signed(part, rule), slices))
+    hashes = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in plain.to_list()]
+    columns = {
+        "row_id": ids,
+        "text_hash": pl.Series(hashes, dtype=pl.Binary),
+        "n_shingles": np.concatenate([n for n, _ in parts]) if parts else [],
+        "signature": [row for _, rows in parts for row in rows],
+    }
+    return pl.DataFrame(columns, schema=SIGNATURE_SCHEMA)
+
+
+def _signed(texts: pl.Series, rule: Rule) -> tuple[Rows, list[bytes]]:
+    """How many shingles each text has, repeats included, and the bytes of its signature."""
+    rows, hashes = shingles(texts, rule)
+    counts = np.bincount(rows, minlength=len(texts))
+    has_any = np.flatnonzero(counts)
+    made = signatures(np.searchsorted(has_any, rows), hashes, len(has_any), num_perm=rule.num_perm)
+    out = [b""] * len(texts)
+    for row, signature in zip(has_any.tolist(), made, strict=True):
+        out[row] = signature.astype("<u4").tobytes()
+    return counts, out
+
+
+def shingles(texts: pl.Series, rule: Rule) -> tuple[Rows, Hashes]:
+    """Every shingle of every text, by text; a text shorter than one is one."""
+    cut = word_ngrams if rule.shingle is Shingle.WORD else character_ngrams
+    rows, hashes = cut(texts, rule.size)
+    short = np.flatnonzero(np.bincount(rows, minlength=len(texts)) == 0)
+    parts = [(rows, hashes)]
+    for row in short.tolist():
+        own = cut(texts[[row]], 1)[1]
+        if own.size:
+            parts.append((np.array([row]), cut(texts[[row]], own.size)[1]))
+    if len(parts) == 1:
+        return rows, hashes
+    rows, hashes = np.concatenate([r for r, _ in parts]), np.concatenate([h for _, h in parts])
+    order = np.argsort(rows, kind="stable")
+    return rows[order], hashes[order]
 
 
 def duplicate_pairs(
-    trajectories: pl.DataFrame, *, similarity: float, shingle_words: int, num_perm: int = 128
+    signed: pl.DataFrame, rule: Rule, read_texts: ReadTexts, folder: Path, groups: pl.Series | None = None
 ) -> pl.DataFrame:
-    """One row per trajectory that repeats another.
+    """One row per row that repeats another.
 
     Args:
-        trajectories: Columns trajectory_id, segments, n_tokens (of whatever should be short). Only what the model
-            wrote is compared; a text without words has no duplicates.
-        similarity: Threshold, above 0 and at most 1.
-        shingle_words: Words per shingle. A shorter text is one shingle.
-        num_perm: Hashes per signature.
+        signed: Columns of `SIGNATURE_SCHEMA`, the most preferred row first. Rows without shingles repeat nothing.
+        rule: Of the signatures.
+        read_texts: Gets the ids of candidates.
+        folder: Where their shingles lie meanwhile, in a file that nobody sees.
+        groups: One value per row: only rows of one group are compared.
 
     Returns:
-        kept_id, dropped_id, similarity (of exactly these two, >= threshold), ordered by dropped_id. A dropped_id
-        stands once, and is no kept_id.
+        Columns of `PAIR_SCHEMA`, ordered by dropped_id, which stands once and is no kept_id.
     """
-    ordered = (
-        trajectories.select("trajectory_id", "n_tokens", text=model_text().str.to_lowercase().str.strip_chars())
-        .filter(pl.col("text") != "")
-        .sort("n_tokens", "trajectory_id")
+    frame = signed.with_columns(group=groups if groups is not None else pl.lit(0)).filter(pl.col("n_shingles") > 0)
+    frame = frame.with_row_index("at").with_columns(first=pl.col("at").min().over("text_hash", "group"))
+    distinct = frame.filter(pl.col("at") == pl.col("first"))
+    if distinct.is_empty():
+        return pl.DataFrame(schema=PAIR_SCHEMA)
+    matrix = _matrix(distinct["signature"], rule.num_perm)
+    codes = distinct["group"].rank("dense").to_numpy().astype(np.int64) if groups is not None else None
+    keys = band_keys(matrix, choose_bands(rule.similarity, rule.num_perm))
+    wanted = in_buckets(keys, codes)
+    ids = distinct["row_id"]
+    with ShingleFile(folder, len(distinct)) as sets:
+        number_of = dict(zip(ids.gather(wanted).to_list(), wanted.tolist(), strict=True))
+        for part in read_texts(ids.gather(wanted)) if len(wanted) else ():
+            numbers = [number_of[row] for row in part["row_id"].to_list()]
+            sets.add(numbers, shingle_sets(part["text"].str.to_lowercase().str.strip_chars(), rule))
+        repeats = find_repeats(
+            matrix, keys, lambda i, j: jaccard(sets[i], sets[j]), threshold=rule.similarity, groups=codes
+        )
+    near = pl.DataFrame(
+        [(r.dropped, r.kept, r.similarity, r.linked, r.linked_similarity) for r in repeats],
+        schema={
+            "dropped": pl.UInt32, "kept": pl.UInt32, "similarity": pl.Float64, "linked": pl.UInt32,
+            "linked_similarity": pl.Float64,
+        },
+        orient="row",
+    )  # fmt: skip
+    return _with_equal_ones(frame, distinct, near)
+
+
+def _with_equal_ones(frame: pl.DataFrame, distinct: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
+    """Rows of equal texts follow the first of them."""
+    ids = distinct.with_row_index("number").select("number", "at", "row_id")
+    named = (
+        near.join(ids.select(dropped="number", first="at", first_id="row_id"), on="dropped")
+        .join(ids.select(kept="number", kept_id="row_id"), on="kept")
+        .join(ids.select(linked="number", linked_id="row_id"), on="linked")
+        .select("first", "kept_id", "similarity", "linked_id", "linked_similarity")
     )
-    ids, first = ordered["trajectory_id"].to_list(), _first_of_equal(ordered["text"])
-    distinct = np.flatnonzero(first == np.arange(len(first)))
-    repeats = near_duplicates(ordered["text"][distinct], similarity, shingle_words, num_perm)
-    near = {int(distinct[dropped]): (int(distinct[kept]), value) for dropped, (kept, value) in repeats.items()}
-    found: list[tuple[str, str, float]] = []
-    for row, equal in enumerate(first.tolist()):
-        kept, value = near.get(equal, (equal, 1.0))
-        if kept != row:
-            found.append((ids[kept], ids[row], value))
-    return pl.DataFrame(found, schema=PAIR_SCHEMA, orient="row").sort("dropped_id")
+    firsts = frame.join(ids.select(first="at", first_id="row_id"), on="first")
+    is_copy = pl.col("at") != pl.col("first")
+    return (
+        firsts.join(named, on="first", how="left")
+        .with_columns(
+            kept_id=pl.coalesce("kept_id", "first_id"),
+            similarity=pl.col("similarity").fill_null(1.0),
+            linked_id=pl.when(is_copy).then("first_id").otherwise("linked_id"),
+            linked_similarity=pl.when(is_copy).then(1.0).otherwise("linked_similarity"),
+        )
+        .filter(pl.col("kept_id") != pl.col("row_id"))
+        .select(pl.col("kept_id"), pl.col("row_id").alias("dropped_id"), *list(PAIR_SCHEMA)[2:])
+        .sort("dropped_id")
+    )
 
 
-def near_duplicates(
-    texts: pl.Series, similarity: float, shingle_words: int, num_perm: int
-) -> dict[int, tuple[int, float]]:
-    """Texts in order of preference -> dropped index: (the most similar kept index, their similarity)."""
-    if texts.is_empty():
-        return {}
-    sets = shingle_sets(texts, shingle_words)
-    rows = np.repeat(np.arange(len(sets)), [s.size for s in sets])
-    signed = signatures(rows, np.concatenate(sets), len(sets), num_perm=num_perm)
-    keys = band_keys(signed, choose_bands(similarity, num_perm)).tolist()
-    kept_under: defaultdict[int, list[int]] = defaultdict(list)
-    dropped: dict[int, tuple[int, float]] = {}
-    for row, own in enumerate(keys):
-        candidates = sorted({kept for key in own for kept in kept_under.get(key, ())})
-        value, best = max(((jaccard(sets[row], sets[kept]), -kept) for kept in candidates), default=(0.0, 0))
-        if candidates and value >= similarity:
-            dropped[row] = (-best, value)
-        else:
-            for key in own:
-                kept_under[key].append(row)
-    return dropped
+def _matrix(column: pl.Series, num_perm: int) -> Signatures:
+    """Shape (N, K), of signatures as bytes."""
+    array = column.to_arrow().cast(pa.large_binary())
+    data = np.frombuffer(array.buffers()[2], dtype="<u4")
+    begin = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset] // 4
+    return data[begin : begin + len(array) * num_perm].reshape(len(array), num_perm)
 
 
-def shingle_sets(texts: pl.Series, n: int) -> list[Hashes]:
-    """The distinct shingles of every text, sorted. Each text has at least one word."""
-    rows, hashes = word_ngrams(texts, n)
-    order = np.lexsort((hashes, rows))
-    rows, hashes = rows[order], hashes[order]
-    fresh = np.ones(len(rows), dtype=bool)
-    fresh[1:] = (rows[1:] != rows[:-1]) | (hashes[1:] != hashes[:-1])
-    rows, hashes = rows[fresh], hashes[fresh]
-    sets = np.split(hashes, np.searchsorted(rows, np.arange(1, len(texts))))
-    short = [row for row, shingles in enumerate(sets) if shingles.size == 0]
-    for row in short:
-        sets[row] = word_ngrams(texts[[row]], len(str(texts[row]).split()))[1]
-    return sets
+def shingle_sets(texts: pl.Series, rule: Rule) -> list[Hashes]:
+    """The distinct shingles of every text, sorted."""
+    rows, hashes = shingles(texts, rule)
+    return [np.unique(part) for part in np.split(hashes, np.searchsorted(rows, np.arange(1, len(texts))))]
 
 
-def _first_of_equal(texts: pl.Series) -> npt.NDArray[np.int64]:
-    """For each text the index of the first one equal to it."""
-    frame = pl.DataFrame({"text": texts}).with_row_index()
-    return frame.select(pl.col("index").min().over("text"))["index"].to_numpy().astype(np.int64)
+def number_groups(texts: pl.Series) -> pl.Series:
+    """A value per text that is equal where the texts hold the same numbers, in whatever order."""
+    return texts.str.extract_all(r"\d+(?:\.\d+)?").list.sort().list.join(" ")
+
+
+class ShingleFile:
+    """Sorted sets of hashes by number, in a nameless file: the system keeps in memory what is used."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed when the block ends
+        self._begin, self._end = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self._data: Hashes | None = None
+
+    def __enter__(self) -> "ShingleFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._data = None
+        self._file.close()
+
+    def add(self, numbers: Iterable[int], sets: Iterable[Hashes]) -> None:
+        """Put sets at the end of the file."""
+        at = self._file.seek(0, os.SEEK_END) // 8
+        for number, hashes in zip(numbers, sets, strict=True):
+            self._begin[number], self._end[number] = at, at + hashes.size
+            self._file.write(hashes.tobytes())
+            at += hashes.size
+        self._data = None
+
+    def __getitem__(self, number: int) -> Hashes:
+        if self._data is None:
+            self._file.flush()
+            self._data = np.memmap(self._file, dtype=np.uint64, mode="r")
+        return self._data[self._begin[number] : self._end[number]]

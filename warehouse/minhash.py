@@ -24,7 +24,8 @@ Signatures = npt.NDArray[np.uint32]
 SEED = 1
 MISS_WEIGHT = 0.98
 """Of a missed pair against a false candidate, when bands are chosen."""
-_ELEMENTS_AT_ONCE = 1 << 21
+_ELEMENTS_AT_ONCE = 1 << 15
+"""Shingles that are permuted at a time: few enough to stay in a core's cache, enough to keep numpy's loops long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,12 @@ def signatures(rows: npt.NDArray[np.int64], shingles: Hashes, n_documents: int, 
         last = max(first + 1, int(np.searchsorted(starts, starts[first] + _ELEMENTS_AT_ONCE, side="right")) - 1)
         mixed = _mix(shingles[starts[first] : starts[last]].astype(np.uint32))
         edges = starts[first:last] - starts[first]
+        permuted, least = np.empty_like(mixed), np.empty((num_perm, last - first), dtype=np.uint32)
         for k in range(num_perm):
-            out[first:last, k] = np.minimum.reduceat(mixed * factors[k] + offsets[k], edges)
+            np.multiply(mixed, factors[k], out=permuted)
+            np.add(permuted, offsets[k], out=permuted)
+            np.minimum.reduceat(permuted, edges, out=least[k])
+        out[first:last] = least.T
         first = last
     return out
 
@@ -95,13 +100,6 @@ def band_keys(signed: Signatures, bands: Bands) -> Hashes:
     for k in range(bands.n_rows):
         keys = _mix64(keys ^ used[:, :, k])
     return keys
-
-
-def jaccard(one: Hashes, other: Hashes) -> float:
-    """Exact Jaccard similarity of two sets, each a sorted array of distinct hashes."""
-    n_common = np.intersect1d(one, other, assume_unique=True).size
-    n_all = one.size + other.size - n_common
-    return n_common / n_all if n_all else 0.0
 
 
 def _mix(values: Signatures) -> Signatures:

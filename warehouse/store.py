@@ -102,7 +102,8 @@ class Store:
         with open_database(path, self.home) as con:
             try:
                 for table in STORED_TABLES.values():
-                    attach(con, table, self.shards(table), copied=path is not None)
+                    if path is None or table.is_published:
+                        attach(con, table, self.shards(table), copied=path is not None)
                 if path is not None:
                     con.execute("drop schema if exists superseded cascade")
                 yield con
@@ -189,7 +190,7 @@ def fetch(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> li
 
 def _comments() -> dict[str, str]:
     """What each table is, for readers of the DuckDB file."""
-    stored = {name: f"one row per {table.grain}" for name, table in STORED_TABLES.items()}
+    stored = {n: f"one row per {table.grain}" for n, table in STORED_TABLES.items() if table.is_published}
     return stored | {model.name: model.summary for model in model_files()}
 
 

@@ -12,7 +12,7 @@ from factory.progress import Reporter
 from factory.release.promote import promote
 from factory.run import IMPORT, Run
 from factory.settings import fingerprint
-from factory.steps.duplicates import mark_duplicates
+from factory.steps.duplicates import mark_duplicate_statements, mark_duplicates
 from factory.steps.imports import import_trajectories
 from factory.steps.judging import judge_trajectories
 from factory.steps.problems import check_gold_answers, mark_contamination
@@ -42,13 +42,14 @@ async def build_d_import(recipe: Recipe, home: Path, ui: Reporter, *, trust: boo
         say_what_was_read(found, ui)  # raw.problems, raw.runs, raw.rejected_problems
         await check_gold_answers(run, bench, ui)  # derived.gold_checks
         mark_contamination(run, benchmarks, ui)  # derived.contamination
+        mark_duplicate_statements(run, ui)  # derived.duplicate_pairs
         n_new = import_trajectories(run, bench, ui, files, found.n_rows)  # raw.trajectories, raw.imported_rows
         await judge_trajectories(run, bench, ui, "verdicts")  # derived.verdicts
         measure_signals(run, ui)  # derived.signals
         await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
         measure_signals(run, ui)  # derived.signals
-        mark_duplicates(run)  # derived.duplicate_pairs
+        mark_duplicates(run, ui)  # derived.duplicate_pairs
         run.store.publish(run.params)  # staging, intermediate, marts
         show_funnel(run, ui)
         show_claims(run, ui)

@@ -14,7 +14,7 @@ from factory.release.promote import promote
 from factory.rollout.plan import Planned, plan_baselines, plan_branches
 from factory.rollout.rounds import plan_round
 from factory.run import Run
-from factory.steps.duplicates import mark_duplicates
+from factory.steps.duplicates import mark_duplicate_statements, mark_duplicates
 from factory.steps.judging import judge_trajectories
 from factory.steps.problems import check_gold_answers, mark_contamination
 from factory.steps.reading import query, stream
@@ -40,6 +40,7 @@ async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool 
     async with opened("d_seed", recipe, home, ui, trust=trust) as (run, bench, benchmarks):  # raw.problems, raw.runs
         await check_gold_answers(run, bench, ui)  # derived.gold_checks
         mark_contamination(run, benchmarks, ui)  # derived.contamination
+        mark_duplicate_statements(run, ui)  # derived.duplicate_pairs
         n_generated = await generate_baselines(run, bench, ui)  # raw.trajectories, arm baseline
         await judge_trajectories(run, bench, ui, "baseline verdicts")  # derived.verdicts
         n_generated += await generate_branches(run, bench, ui)  # raw.trajectories, arm hint
@@ -49,7 +50,7 @@ async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool 
         await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
         measure_signals(run, ui)  # derived.signals
-        mark_duplicates(run)  # derived.duplicate_pairs
+        mark_duplicates(run, ui)  # derived.duplicate_pairs
         run.store.publish(run.params)  # staging, intermediate, marts
         show_funnel(run, ui)
         return Built(run, promote(run), n_generated)  # snapshots/d_seed/v<N>

@@ -11,7 +11,7 @@ from factory.progress import Reporter
 from factory.release.promote import promote
 from factory.rollout.plan import plan_samples
 from factory.run import Run
-from factory.steps.duplicates import mark_duplicates
+from factory.steps.duplicates import mark_duplicate_statements, mark_duplicates
 from factory.steps.judging import judge_trajectories
 from factory.steps.problems import check_gold_answers, mark_contamination
 from factory.steps.reading import query
@@ -37,13 +37,14 @@ async def build_sampled(build: str, recipe: Recipe, home: Path, ui: Reporter, *,
     async with opened(build, recipe, home, ui, trust=trust) as (run, bench, benchmarks):  # raw.problems, raw.runs
         await check_gold_answers(run, bench, ui)  # derived.gold_checks
         mark_contamination(run, benchmarks, ui)  # derived.contamination
+        mark_duplicate_statements(run, ui)  # derived.duplicate_pairs
         n_generated = await generate_samples(run, bench, ui)  # raw.trajectories, arm self (d_rft: baseline)
         await judge_trajectories(run, bench, ui, "verdicts")  # derived.verdicts
         measure_signals(run, ui)  # derived.signals
         await repair_trajectories(run, bench, ui)  # raw.trajectories, with parent_id
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
         measure_signals(run, ui)  # derived.signals
-        mark_duplicates(run)  # derived.duplicate_pairs
+        mark_duplicates(run, ui)  # derived.duplicate_pairs
         run.store.publish(run.params)  # staging, intermediate, marts
         show_funnel(run, ui)
         return Built(run, promote(run), n_generated)  # snapshots/d_start/v<N>

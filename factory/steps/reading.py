@@ -29,9 +29,21 @@ def stream(run: Run, sql: str) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-def stream_tables(run: Run, sql: str, n_rows: int) -> Iterator[pa.Table]:
-    """As `query`, as Arrow tables of at most so many rows: what a column transform wants, and never all of them."""
+def query_table(run: Run, sql: str) -> pa.Table:
+    """As `query`, as an Arrow table: for many narrow rows."""
     with run.store.connect() as con:
+        build_models(con, run.params, needed_by=sql)
+        return con.sql(sql).to_arrow_table()
+
+
+def stream_tables(run: Run, sql: str, n_rows: int, **given: pa.Table) -> Iterator[pa.Table]:
+    """As `query`, as Arrow tables of at most so many rows: what a column transform wants, and never all of them.
+
+    The query sees the tables `given` by their names.
+    """
+    with run.store.connect() as con:
+        for name, table in given.items():
+            con.register(name, table)
         build_models(con, run.params, needed_by=sql)
         for batch in con.sql(sql).to_arrow_reader(n_rows):
             yield pa.Table.from_batches([batch])

@@ -3,32 +3,34 @@
 -- reads:   marts.problems, marts.trajectories_scored
 -- params:  $needs_baseline  whether the build has the steps of hint-infer (D_seed)
 -- audits:  funnel_balances, funnel_ends_in_selection, drop_reason_is_known
--- why:     the first thing to look at when a dataset is too small or too good. Steps 1 to 4 count problems; 5 to 11
+-- why:     the first thing to look at when a dataset is too small or too good. Steps 1 to 5 count problems; 6 to 12
 --          count the candidates of the problems kept so far (a repaired copy is a trajectory of its own).
 with steps (step_no, step, unit, drop_reason) as (
     values
     (1, 'gold check', 'problem', 'gold_unverified'),
     (2, 'decontamination', 'problem', 'contaminated'),
-    (3, 'baseline', 'problem', 'baseline_failed'),
-    (3, 'baseline', 'problem', 'baseline_undecided'),
-    (3, 'baseline', 'problem', 'baseline_correct'),
-    (4, 'hint placement', 'problem', 'no_cut'),
-    (5, 'rollout', 'trajectory', 'rollout_failed'),
-    (5, 'rollout', 'trajectory', 'nondeterministic'),
-    (6, 'verdict', 'trajectory', 'undecided'),
-    (6, 'verdict', 'trajectory', 'wrong_answer'),
-    (7, 'tool use', 'trajectory', 'no_tool_success'),
-    (7, 'tool use', 'trajectory', 'tool_error'),
-    (7, 'tool use', 'trajectory', 'delayed_computation'),
-    (7, 'tool use', 'trajectory', 'distrusts_output'),
-    (7, 'tool use', 'trajectory', 'hand_computation'),
-    (8, 'repetition', 'trajectory', 'repetitive'),
-    (9, 'repair', 'trajectory', 'repaired'),
-    (10, 'duplicates', 'trajectory', 'duplicate'),
-    (11, 'selection', 'trajectory', 'too_hard'),
-    (11, 'selection', 'trajectory', 'too_easy'),
-    (11, 'selection', 'trajectory', 'not_best'),
-    (11, 'selection', 'trajectory', 'over_quota')
+    (3, 'problem duplicates', 'problem', 'duplicate_statement'),
+    (4, 'baseline', 'problem', 'baseline_failed'),
+    (4, 'baseline', 'problem', 'baseline_undecided'),
+    (4, 'baseline', 'problem', 'baseline_correct'),
+    (5, 'hint placement', 'problem', 'no_cut'),
+    (6, 'rollout', 'trajectory', 'rollout_failed'),
+    (6, 'rollout', 'trajectory', 'nondeterministic'),
+    (7, 'verdict', 'trajectory', 'undecided'),
+    (7, 'verdict', 'trajectory', 'wrong_answer'),
+    (8, 'tool use', 'trajectory', 'no_tool_success'),
+    (8, 'tool use', 'trajectory', 'tool_error'),
+    (8, 'tool use', 'trajectory', 'delayed_computation'),
+    (8, 'tool use', 'trajectory', 'distrusts_output'),
+    (8, 'tool use', 'trajectory', 'hand_computation'),
+    (9, 'repetition', 'trajectory', 'repetitive'),
+    (10, 'repair', 'trajectory', 'repaired'),
+    (11, 'duplicates', 'trajectory', 'duplicate'),
+    (11, 'duplicates', 'trajectory', 'duplicate_code'),
+    (12, 'selection', 'trajectory', 'too_hard'),
+    (12, 'selection', 'trajectory', 'too_easy'),
+    (12, 'selection', 'trajectory', 'not_best'),
+    (12, 'selection', 'trajectory', 'over_quota')
 ),
 
 outcomes as (

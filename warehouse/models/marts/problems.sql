@@ -21,6 +21,7 @@ select
     p.statement,
     p.gold_answer,
     m.gold_detail,  -- what the gold check said, empty where it said nothing but yes
+    m.duplicate_of,
     m.baseline_trajectory_id,
     coalesce(t.n_tried, 0) as n_tried,
     coalesce(t.n_correct, 0) as n_correct,

@@ -32,12 +32,13 @@ marked as (
         p.domain,
         p.source,
         p.position,
-        d.kept_id as duplicate_of,
+        coalesce(d.kept_id, e.kept_id) as duplicate_of,
         r.pass_rate,
         case
             when j.drop_reason is not null then j.drop_reason
             when l.trajectory_id is null then 'repaired'
             when d.dropped_id is not null then 'duplicate'
+            when e.dropped_id is not null then 'duplicate_code'
             when r.pass_rate < $min_pass_rate then 'too_hard'
             when r.pass_rate > $max_pass_rate then 'too_easy'
         end as reason_so_far
@@ -45,7 +46,10 @@ marked as (
     join staging.problems as p on p.problem_id = j.problem_id
     left join rates as r on r.problem_id = j.problem_id
     left join intermediate.trajectories_live as l on l.trajectory_id = j.trajectory_id
-    left join derived.duplicate_pairs as d on d.dropped_id = j.trajectory_id and d.run_id = $run_id
+    left join derived.duplicate_pairs as d
+        on d.dropped_id = j.trajectory_id and d.run_id = $run_id and d.subject = 'response'
+    left join derived.duplicate_pairs as e
+        on e.dropped_id = j.trajectory_id and e.run_id = $run_id and e.subject = 'code'
 ),
 
 ranked as (
