@@ -180,7 +180,7 @@ def test_the_check_above_sees_the_words() -> None:
     assert seen["stop_reason"] == {"engine_error", "sandbox_lost"}
     assert seen["origin"] == {"model", "hint", "tool"}
     assert {"gold_unverified", "wrong_answer", "no_cut", "over_quota", "not_best"} <= seen["drop_reason"]
-    assert seen["reason_so_far"] == {"repaired", "duplicate"}
+    assert seen["reason_so_far"] == {"repaired", "duplicate", "too_hard", "too_easy"}
 
 
 def test_every_drop_reason_has_its_place_in_the_funnel_in_order() -> None:
