@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from factory.imports.files import Survey, TrajectoryFiles
+from factory.imports.files import MAPPABLE, Survey, TrajectoryFiles
 from factory.overrides import pair
 from schemas.errors import ProblemsError, UsageError
 from schemas.recipe import Imported, Problems, Source
 from schemas.tables import SNAPSHOTS
 from schemas.vocabulary import SourceKind
+from tests.readme import ROOT
 from tests.scripted_build import factory, write_recipe
 from tests.shared_data import DATA
 from warehouse.snapshots import read_manifest
@@ -213,6 +215,11 @@ def test_a_wrong_mapping_is_explained(tmp_path: Path, mapping: dict[str, str], s
     with pytest.raises(UsageError) as caught:
         survey(write(tmp_path / "foreign.jsonl", rows()[:2]), mapping)
     assert says in str(caught.value)
+
+
+def test_the_manual_names_every_column_that_can_be_mapped() -> None:
+    table = [line for line in (ROOT / "docs" / "import.md").read_text().splitlines() if line.startswith("| `")]
+    assert re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table)) == list(MAPPABLE)
 
 
 def test_a_limit_is_one_of_problems_and_takes_all_their_rows(tmp_path: Path) -> None:
