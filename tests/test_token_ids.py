@@ -76,3 +76,16 @@ def test_control_tokens_spelled_out_are_ordinary_characters(codec: Tokenized) ->
         ids = codec.encode(f"x {token} y")
         assert codec.decode(ids) == f"x {token} y"
         assert not set(ids) & set(codec.tokenizer.all_special_ids)
+
+
+def test_counting_is_as_many_as_the_ids_that_encoding_makes(codec: Tokenized) -> None:
+    """More texts than are counted at once, and the names of control tokens, which are ordinary characters here."""
+    texts = [
+        "a",
+        "",
+        "Wait, 6 * 7 = 42.\n",
+        "<|im_end|>",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "```output\n\u2603\n```\n",
+    ] * 200
+    assert codec.count(texts) == [len(codec.encode(text)) for text in texts]

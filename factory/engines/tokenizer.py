@@ -12,6 +12,9 @@ from factory.engines.local_model import Weights
 from schemas.errors import EngineError
 from schemas.recipe import EngineSettings
 
+COUNTED_AT_ONCE = 1000
+"""Texts whose encodings, some hundred bytes a token, are in memory together."""
+
 
 class Tokenized:
     """`prompt`, `encode` and `decode` of `schemas.protocols.Engine`, by the model's own tokenizer."""
@@ -50,7 +53,8 @@ class Tokenized:
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True
-        return [len(made) for made in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        parts = (list(texts[i : i + COUNTED_AT_ONCE]) for i in range(0, len(texts), COUNTED_AT_ONCE))
+        return [len(made) for part in parts for made in backend.encode_batch_fast(part, add_special_tokens=False)]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, unchanged."""

@@ -22,6 +22,7 @@ from warehouse.fences import Block, blocks
 VERSION = 1
 """Raised where the same text gives other segments than before; then files are imported anew."""
 OUTPUT = ("output",)
+NOT_RUN = "Python block without an output"
 _TRACEBACK = re.compile(r"^(?:Traceback \(most recent call last\)|-{70,}[ \n])", re.MULTILINE)
 """Python's first line of one, or the rule of 75 dashes that IPython draws above it."""
 _EXCEPTION = re.compile(r"^\s*(?:\w+\.)*(\w+)(?::|\s*$)")
@@ -82,11 +83,11 @@ def read_transcript(text: str, output_fences: Collection[str] = OUTPUT) -> Trans
         else:
             _note(made, text, before, block, follows=follows, is_output=is_output)
         if before is not None and not (follows and is_output):
-            made.oddities["Python block without an output"] += 1
+            made.oddities[NOT_RUN] += 1
         before = block if block.is_python and block.is_closed else None
         made.is_open = not block.is_closed
     if before is not None:
-        made.oddities["Python block without an output"] += 1
+        made.oddities[NOT_RUN] += 1
         if _UNMARKED.match(text, before.end):
             made.oddities["output without a fence after a Python block"] += 1
     if tag := _TAG.search(text):

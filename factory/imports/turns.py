@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from factory.imports.transcript import OUTPUT, Transcript, read_transcript
+from factory.imports.transcript import NOT_RUN, OUTPUT, Transcript, read_transcript
 from factory.rollout.outputs import output_block
 from schemas.vocabulary import Origin
 from warehouse.fences import blocks
@@ -36,6 +36,7 @@ def read_turns(turns: Sequence[Any], output_fences: Collection[str] = OUTPUT) ->
     """
     question, made = "", Transcript()
     waiting: list[str] = []  # code whose output the next turn may hold
+    awaits_text = False  # it stood in the text, where it counts as not run so far
     for number, turn in enumerate(turns, 1):
         role, content, codes = _turn(turn, number)
         if role == "user":
@@ -45,6 +46,7 @@ def read_turns(turns: Sequence[Any], output_fences: Collection[str] = OUTPUT) ->
         elif role == "assistant":
             _speak(made, content, output_fences)
             waiting = [code] if (code := _unrun(content)) and not codes else []
+            awaits_text = bool(waiting)
             for code in codes:
                 _write_code(made, code)
                 waiting.append(code)
@@ -55,6 +57,9 @@ def read_turns(turns: Sequence[Any], output_fences: Collection[str] = OUTPUT) ->
                 raise UnusableChatError(f"turn {number} is an output, and no Python code stands before it")
             _end_line(made)
             made.add_call(waiting.pop(), content, output_block(content))
+            made.oddities.subtract({NOT_RUN: awaits_text})
+            made.oddities = +made.oddities
+            awaits_text = False
     if not made.segments:
         raise UnusableChatError("no turn of the assistant says anything")
     return question, made
