@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 os.environ["POLARS_MAX_THREADS"] = "1"
 
@@ -21,11 +22,13 @@ from warehouse.behaviours import BEHAVIOURS
 from warehouse.calculations import calculations, pieces_of, prose_of
 from warehouse.language import languages
 from warehouse.loops import find_loop
+from warehouse.repair import may_repair
+from warehouse.repairing.rules import RULES
 from warehouse.repetition import line_repetition, ngram_repetition
 from warehouse.signals import signals
 from warehouse.texts import model_text, word_ngrams
 
-BARS_US = {"all signals": 400.0}
+BARS_US = {"all signals": 400.0, "all rules: may one apply": 300.0}
 
 
 def main() -> int:
@@ -36,11 +39,11 @@ def main() -> int:
     rows = packed_rows(args.rows)
     whole = rows["segments"].list.eval(pl.element().struct.field("text")).list.join("")
     own = rows.select(model_text()).to_series()
-    print(f"{len(rows):,} rows, {whole.str.len_chars().mean():,.0f} characters on average")
+    print(f"{len(rows):,} rows, {sum(map(len, whole)) / len(rows):,.0f} characters on average")
     pieces = pieces_of(whole)
     prose = prose_of(pieces)
     parts: dict[str, Callable[[], object]] = {
-        **{f"rule by rule: {b.name}": lambda b=b: [b.find(text) for text in whole] for b in BEHAVIOURS},
+        **{f"rule by rule: {rule.name}": partial(_one_by_one, rule.find, whole) for rule in BEHAVIOURS},
         "calculations together": lambda: calculations(whole, pieces_of(whole)),
         "word n-grams": lambda: word_ngrams(own, 8),
         "n-gram repetition": lambda: ngram_repetition(own),
@@ -48,6 +51,8 @@ def main() -> int:
         "loops": lambda: [find_loop(text) for text in own],
         "language": lambda: languages(prose),
         "all signals": lambda: signals(rows),
+        **{f"may apply: {name}": partial(may_repair, rows, [name]) for name in RULES},
+        "all rules: may one apply": lambda: may_repair(rows, list(RULES)),
     }
     missed = []
     for name, work in parts.items():
@@ -66,6 +71,11 @@ def main() -> int:
     if args.check and missed:
         print("missed:", ", ".join(missed))
     return int(args.check and bool(missed))
+
+
+def _one_by_one(find: Callable[[str], object], texts: pl.Series) -> None:
+    for text in texts:
+        find(text)
 
 
 def _seconds(text: str) -> float:

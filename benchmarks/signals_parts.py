@@ -16,14 +16,15 @@ from warehouse.fences import Kind, blocks
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FILES = ("tir_mathcoder_gsm8k_even", "tir_rho_math500", "cot_reasoning_misguided_dev", "cot_qwen25math_100x8")
 LEAST, MOST = 2_000, 8_000
-CALL = {"traceback": None, "output_truncated": False, "exit_code": 0, "wall_ms": 1.0, "survived": True}
+CALL: dict[str, Any] = {"traceback": None, "output_truncated": False, "exit_code": 0, "wall_ms": 1.0, "survived": True}
 
 
 def packed_rows(n: int) -> pl.DataFrame:
     """Columns trajectory_id, segments, tool_calls: real texts one after the other until a row has 2 to 8 KB."""
     names = ("trajectory_id", "segments", "tool_calls")
     schema = pa.schema([TRAJECTORIES.arrow_schema.field(name) for name in names])
-    rows, text, texts = [], "", cycle(_texts())
+    rows: list[dict[str, Any]] = []
+    text, texts = "", cycle(_texts())
     while len(rows) < n:
         text += next(texts) + "\n"
         if len(text) >= LEAST + 997 * len(rows) % 4_000:
@@ -44,7 +45,8 @@ def _texts() -> list[str]:
 
 def parsed(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Segments and calls of a text with fences: an output block right behind a Python block is the tool's."""
-    segments, calls = [], []
+    segments: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     for origin, part, code in _parts(text):
         segments.append({"origin": origin, "text": part, "n_tokens": max(len(part) // 4, 1), "token_ids": None})
         if code is not None:

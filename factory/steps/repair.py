@@ -56,7 +56,7 @@ async def repair_trajectories(run: Run, bench: Workbench, ui: Reporter) -> None:
             counts += await _repair(run, bench, [Trajectory.model_validate(row) for row in rows.to_pylist()])
             advance(table.num_rows, note=_note(counts))
     if counts:
-        ui.say(f"repair: of {n:,} accepted trajectories {_note(counts)}")
+        ui.say(f"repair: {_note(counts, n)}")
 
 
 async def _repair(run: Run, bench: Workbench, parents: Sequence[Trajectory]) -> Counter[str]:
@@ -115,9 +115,7 @@ def _row(run: Run, fixed: Trajectory) -> dict[str, Any]:
     return fixed.model_copy(update=update).model_dump()
 
 
-def _note(counts: Counter[str]) -> str:
-    note = f"{counts[RepairOutcome.MADE]:,} got a repaired copy"
-    failed = counts[RepairOutcome.NOT_REPRODUCED]
-    return note + (
-        f", {failed:,} stay as they are, for without the dropped blocks others give something else" if failed else ""
-    )
+def _note(counts: Counter[str], n: int | None = None) -> str:
+    made, failed = counts[RepairOutcome.MADE], counts[RepairOutcome.NOT_REPRODUCED]
+    note = f"{made:,}{'' if n is None else f' of {n:,} accepted trajectories'} got a repaired copy"
+    return note + (f"; {failed:,} stay as they are: what is left of their code gives something else" if failed else "")

@@ -23,6 +23,7 @@ _LOOKS_BACK = re.compile(
     r"|instead|retry|this time|first attempt|second attempt|now (?:it|the code) (?:works|runs))\b",
     re.IGNORECASE,
 )
+_DOES_AGAIN = re.compile(r"\b(?:re-?(?:calculat|comput|defin|evaluat|initiali[sz]|writ)\w*|correct)\b", re.IGNORECASE)
 _LOOKED_AT = 400
 
 
@@ -78,7 +79,8 @@ def _tokens(code: str) -> Counter[str]:
 
 def _looks_back(written: Written, run: Executed) -> bool:
     comments = " ".join(_COMMENT.findall(run.call.code))
-    return bool(_LOOKS_BACK.search(comments) or _LOOKS_BACK.search(written.text, run.out_end, run.out_end + _LOOKED_AT))
+    looks = _LOOKS_BACK.search(comments) or _DOES_AGAIN.search(comments)
+    return bool(looks or _LOOKS_BACK.search(written.text, run.out_end, run.out_end + _LOOKED_AT))
 
 
 def _may_go(written: Written, begin: int, end: int) -> bool:
@@ -134,6 +136,7 @@ CALLS: dict[str, Rule] = {
             Example((*_FAILS, _SO), None),
             Example((*_FAILS, *_FAILS), None),
             Example((*_FAILS, *_RIGHT, (MODEL, "The error is gone, so it is 42.")), None),
+            Example((*_FAILS, (MODEL, _RIGHT[0][1].replace("y = 2", "y = 2  # redefined")), _RIGHT[1], _SO), None),
             Example((*_FAILS, (HINT, "Wait, define it.\n"), *_RIGHT, _SO), None),
         ),
         drops_calls=True,
