@@ -72,28 +72,29 @@ def sign(ids: pl.Series, texts: pl.Series, rule: Rule) -> pl.DataFrame:
     """
     plain = texts.str.to_lowercase().str.strip_chars()
     slices = [plain[at : at + _TEXTS_PER_THREAD] for at in range(0, len(plain), _TEXTS_PER_THREAD)]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         parts = list((threads.map if len(slices) > 1 else map)(lambda part: _signed(part, rule), slices))
-    hashes = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in plain.to_list()]
     columns = {
         "row_id": ids,
-        "text_hash": pl.Series(hashes, dtype=pl.Binary),
-        "n_shingles": np.concatenate([n for n, _ in parts]) if parts else [],
-        "signature": [row for _, rows in parts for row in rows],
+        "text_hash": [digest for digests, _, _ in parts for digest in digests],
+        "n_shingles": np.concatenate([n for _, n, _ in parts]) if parts else [],
+        "signature": [signature for _, _, made in parts for signature in made],
     }
     return pl.DataFrame(columns, schema=SIGNATURE_SCHEMA)
 
 
-def _signed(texts: pl.Series, rule: Rule) -> tuple[Rows, list[bytes]]:
-    """How many shingles each text has, repeats included, and the bytes of its signature."""
+def _signed(texts: pl.Series, rule: Rule) -> tuple[list[bytes], Rows, list[bytes]]:
+    """Of each text its hash, how many shingles it has, repeats included, and the bytes of its signature."""
+    digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts.to_list()]
     rows, hashes = shingles(texts, rule)
     counts = np.bincount(rows, minlength=len(texts))
     has_any = np.flatnonzero(counts)
-    made = signatures(np.searchsorted(has_any, rows), hashes, len(has_any), num_perm=rule.num_perm)
+    number = np.cumsum(counts > 0) - 1
+    made = signatures(number[rows], hashes, len(has_any), num_perm=rule.num_perm)
     out = [b""] * len(texts)
     for row, signature in zip(has_any.tolist(), made, strict=True):
         out[row] = signature.astype("<u4").tobytes()
-    return counts, out
+    return digests, counts, out
 
 
 def shingles(texts: pl.Series, rule: Rule) -> tuple[Rows, Hashes]:

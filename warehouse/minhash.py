@@ -24,7 +24,7 @@ Signatures = npt.NDArray[np.uint32]
 SEED = 1
 MISS_WEIGHT = 0.98
 """Of a missed pair against a false candidate, when bands are chosen."""
-_ELEMENTS_AT_ONCE = 1 << 15
+_ELEMENTS_AT_ONCE = 1 << 16
 """Shingles that are permuted at a time: few enough to stay in a core's cache, enough to keep numpy's loops long."""
 
 

@@ -5,7 +5,7 @@ text in lower case, each run of whitespace as one blank. Both are read from the 
 depends on the text alone, so signatures that are made from hashes can be kept: they are the same on every machine.
 """
 
-from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,17 @@ from schemas.vocabulary import Origin
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-"""Odd, so it has an inverse modulo 2**64: words and n-grams are polynomials in it."""
-_INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
-_BYTES_AT_ONCE = 1 << 17
+"""Odd, so multiplying by it loses nothing; n-grams are polynomials in it modulo 2**64."""
+_MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=np.uint64)
+"""Of the first n of eight bytes."""
+_LONG = 64
+_BYTES_AT_ONCE = 1 << 18
 """Of text: what is made of them stays in a processor's cache."""
 _TEXTS_AT_ONCE = 16
 _WIDE_SPACES = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
 """White_Space of Unicode, but for the six of ASCII."""
 _ENCODED = np.array([int.from_bytes(chr(code).encode().ljust(3, b"\0"), "big") for code in _WIDE_SPACES])
+_IS_LEAD = np.isin(np.arange(256), _ENCODED >> 16)
 
 
 def model_text(segments: str = "segments") -> pl.Expr:
@@ -45,8 +48,8 @@ def word_ngrams(texts: pl.Series, n: int) -> tuple[Rows, Hashes]:
         Two arrays of one length: the index of the text, ascending, and the hash. A text of fewer than n words
         gives nothing. Two different n-grams share a hash with probability near 2**-64, unless somebody seeks such.
     """
-    parts = [_ngrams(*_words(data, starts), n, first) for data, starts, first in _chunks(texts.str.to_lowercase())]
-    return _joined(parts)
+    lines = texts.str.to_lowercase() + "\n"  # so that no word reaches from one text into the next
+    return _joined([_ngrams(*_words(data, starts), n, first) for data, starts, first in _chunks(lines)])
 
 
 def character_ngrams(texts: pl.Series, n: int) -> tuple[Rows, Hashes]:
@@ -85,29 +88,35 @@ def _chunks(texts: pl.Series) -> list[tuple[npt.NDArray[np.uint8], Rows, int]]:
 
 
 def _words(data: npt.NDArray[np.uint8], starts: Rows) -> tuple[Rows, Hashes]:
-    """Text index and hash of every word."""
-    in_word = ~_spaces(data)
-    begins = in_word.copy()
-    begins[1:] &= ~in_word[:-1]
-    firsts = starts[:-1][np.diff(starts) > 0]
-    begins[firsts] |= in_word[firsts]
-    ends = in_word.copy()
-    ends[:-1] &= ~in_word[1:]
-    lasts = firsts[1:] - 1
-    ends[lasts] |= in_word[lasts]
-    begin, end = np.flatnonzero(begins), np.flatnonzero(ends) + 1
-    powers, inverses = _powers(len(data))
-    sums = np.zeros(len(data) + 1, dtype=np.uint64)
-    np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[: len(data)], out=sums[1:])
-    polynomial = (sums[end] - sums[begin]) * inverses[begin]
-    lengths = (end - begin).astype(np.uint64)
+    """Text index and hash of every word, of texts that end in a line break.
+
+    A hash is made of eight bytes at a time, read from wherever a word begins; of a word of more than `_LONG` bytes it
+    is its BLAKE2b.
+    """
+    space = np.empty(len(data) + 1, dtype=bool)
+    space[0], space[1:] = True, _spaces(data)
+    edges = np.flatnonzero(space[1:] != space[:-1])
+    begin, lengths = edges[::2], edges[1::2] - edges[::2]
+    padded = np.concatenate([data, np.zeros(8, dtype=np.uint8)])
+    eights = np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded, strides=(1,))
+    codes = _mixed((eights[begin] & _MASKS[np.minimum(lengths, 8)]) + lengths.astype(np.uint64) * _MIX)
+    for done in range(8, _LONG, 8):
+        longer = np.flatnonzero(lengths > done)
+        if not longer.size:
+            break
+        more = eights[begin[longer] + done] & _MASKS[np.minimum(lengths[longer] - done, 8)]
+        codes[longer] = _mixed(codes[longer] * _MIX + more)
+    for word in np.flatnonzero(lengths > _LONG).tolist():
+        whole = data[begin[word] : begin[word] + lengths[word]].tobytes()
+        codes[word] = int.from_bytes(blake2b(whole, digest_size=8).digest(), "little")
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(np.searchsorted(begin, starts)))
-    return rows, _mixed(polynomial ^ (lengths << np.uint64(48)))
+    return rows, codes
 
 
 def _spaces(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     found: npt.NDArray[np.bool_] = (data - np.uint8(9) < np.uint8(5)) | (data == np.uint8(32))
     wide = np.flatnonzero(data > 127)
+    wide = wide[_IS_LEAD[data[wide]]]
     if wide.size:
         codes = np.zeros(len(wide), dtype=np.int64)
         for k, bits in enumerate((16, 8, 0)):
@@ -128,18 +137,6 @@ def _ngrams(rows: Rows, codes: Hashes, n: int, first: int) -> tuple[Rows, Hashes
         total += codes[k : k + size]
     whole = rows[:size] == rows[n - 1 :]
     return rows[:size][whole] + first, _mixed(total[whole])
-
-
-@lru_cache(maxsize=1)
-def _powers_of(size: int) -> tuple[Hashes, Hashes]:
-    ones = np.ones(1, dtype=np.uint64)
-    powers, inverses = (np.concatenate([ones, np.full(size, base)]).cumprod() for base in (_MIX, _INVERSE))
-    return powers, inverses
-
-
-def _powers(size: int) -> tuple[Hashes, Hashes]:
-    """Powers of the base and of its inverse, at least `size` of each."""
-    return _powers_of(max(_BYTES_AT_ONCE, 1 << (size - 1).bit_length() if size else 0))
 
 
 def _mixed(values: Hashes) -> Hashes:

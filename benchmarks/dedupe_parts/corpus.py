@@ -31,9 +31,10 @@ def write_corpus(path: Path, n: int) -> int:
         if len(texts) >= n:
             break
     draw.shuffle(texts)
-    table = pa.table({"id": [f"d{i:07}" for i in range(len(texts[:n]))], "text": texts[:n]})
+    texts = texts[:n]
+    table = pa.table({"id": [f"d{i:07}" for i in range(len(texts))], "text": texts})
     pq.write_table(table, path, row_group_size=4_096)
-    return table.num_rows
+    return len(texts)
 
 
 def _files() -> list[Path]:

@@ -1,7 +1,7 @@
 """Three ways from a Parquet file of documents to clusters, each as its users write it: ours, datasketch's, rensa's.
 
-All compare words in runs of `SIZE`, lower case, with `NUM_PERM` hashes at `THRESHOLD`. The other two have no shingles of
-words, so Python makes them; and they estimate similarities, where ours computes them.
+All compare words in runs of `SIZE`, lower case, with `NUM_PERM` hashes at `THRESHOLD`. The other two make no shingles,
+so Python does; and they estimate similarities, where ours computes them.
 """
 
 import tempfile
