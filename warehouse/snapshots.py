@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from schemas.errors import SnapshotError
 from schemas.records import FileEntry, Manifest
 from warehouse.files import cannot_write, flush, readable_json
+from warehouse.pointer import latest
 
 MANIFEST = "manifest.json"
 ROWS_PER_FILE = 50_000
@@ -111,7 +112,7 @@ def resolve(home: Path, reference: str) -> Path:
     name, _, version = reference.partition("@")
     known = versions(home, name)
     if version in {"", "latest"} and known:
-        version = f"v{known[-1]}"
+        version = f"v{latest(home, name, known)}"
     folder = home / "snapshots" / name / version
     if version and re.fullmatch(r"v\d+", version) and (folder / MANIFEST).is_file():
         return folder
@@ -119,6 +120,14 @@ def resolve(home: Path, reference: str) -> Path:
         return Path(reference)
     have = ", ".join(f"{name}@v{number}" for number in known) or "none"
     raise SnapshotError(f"snapshot '{reference}' does not exist in {home}. There is: {have}.")
+
+
+def version_of(home: Path, name: str, digest: str) -> int | None:
+    """The version whose rows have this content hash: the latest where it has, else the newest of the others."""
+    known = versions(home, name)
+    order = sorted(known, key=lambda number: (number == latest(home, name, known), number), reverse=True)
+    shelf = home / "snapshots" / name
+    return next((n for n in order if read_manifest(shelf / f"v{n}").content_hash == digest), None)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -10,13 +10,15 @@ import duckdb
 import pyarrow as pa
 
 from factory.release.card import write_card
-from factory.run import Run
+from factory.run import Run, code_hash
 from quality.gate import gate_failure_message, run_gate
 from schemas.errors import EngineError, GateFailed
 from schemas.records import FileEntry, GateCheck, Manifest
 from schemas.tables import SNAPSHOTS, Table
+from warehouse.inputs import record_inputs
 from warehouse.models import AUDITS, model_files
-from warehouse.snapshots import content_hash, read_manifest, versions, write_snapshot
+from warehouse.pointer import latest, point_at
+from warehouse.snapshots import content_hash, version_of, versions, write_snapshot
 from warehouse.store import fetch
 
 
@@ -40,16 +42,18 @@ def promote(run: Run) -> Promotion:
     """
     home, name = run.store.home, run.build
     known = versions(home, name)
-    current = f"{name}@v{known[-1]}" if known else None
+    now = latest(home, name, known) if known else None
+    current = f"{name}@v{now}" if now else None
     with run.store.read() as con:
         rows = candidate(con, SNAPSHOTS[name])
         if rows.num_rows < run.recipe.gate.min_rows:
             raise GateFailed(_too_small(run, rows.num_rows, current))
         digest = content_hash(rows)
-        if known:
-            folder = home / "snapshots" / name / f"v{known[-1]}"
-            if read_manifest(folder).content_hash == digest:
-                return Promotion(folder, str(current), rows.num_rows, digest, is_new=False)
+        if same := version_of(home, name, digest):  # content-addressed: the same rows are never written twice
+            if same != now:
+                point_at(home, name, same, known[-1], "a build made its rows again")
+            folder = home / "snapshots" / name / f"v{same}"
+            return Promotion(folder, f"{name}@v{same}", rows.num_rows, digest, is_new=False)
         return _write(run, con, rows, digest, current)
 
 
@@ -94,6 +98,10 @@ def _write(run: Run, con: duckdb.DuckDBPyConnection, rows: pa.Table, digest: str
             gate=tuple(checks),
             sql_hashes={model.name: model.sha256 for model in model_files()},
             files=files,
+            recipe_ids=vars(run.ids),
+            inputs=record_inputs(run.store),
+            code_hash=code_hash(),
+            pyarrow_version=pa.__version__,
         )
 
     folder = write_snapshot(run.store.home, run.build, rows, decorate, manifest)
