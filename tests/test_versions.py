@@ -1,7 +1,9 @@
 """Versions: rebuild reads what a snapshot read, gc takes nothing that is needed, diff names each reason."""
 
+import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,15 +32,21 @@ from warehouse.store import Store
 HINT_1 = "hint-p1-0"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """v1: two problems; v2: the same with two rows of each problem allowed; v3: p2 and p3."""
+    world = World(tmp_path_factory.mktemp("made"))
+    world.snapshot("r1", world.run("r1", ["p1", "p2"]))
+    world.snapshot("r2", world.run("r2", ["p1", "p2"]), per_problem=2)
+    world.snapshot("r3", world.run("r3", ["p2", "p3"]))
+    return world
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    """v1: two problems; v2: the same run after two rows of each problem are allowed; v3: p2 and p3."""
-    made = World(tmp_path)
-    ids = made.run("r1", ["p1", "p2"])
-    made.snapshot("r1", ids)
-    made.snapshot("r2", made.run("r2", ["p1", "p2"]), per_problem=2)
-    made.snapshot("r3", made.run("r3", ["p2", "p3"]))
-    return made
+def world(made: World, tmp_path: Path) -> World:
+    """A copy of it."""
+    shutil.copytree(made.home, tmp_path / "home")
+    return World(tmp_path / "home", made.clock, copy.deepcopy(made.known))
 
 
 def names(home: Path) -> list[str]:

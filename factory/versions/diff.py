@@ -123,8 +123,8 @@ def _compare(con: duckdb.DuckDBPyConnection, old: Path, new: Path) -> tuple[int,
     )
     rows = []
     for row in found:
-        before, after = row.pop("h") or (), row.pop("i") or ()
-        columns = [name for name, a, b in zip(both, before, after, strict=True) if a != b]
+        before, after = row.pop("h"), row.pop("i")  # of a changed row only
+        columns = [name for i, name in enumerate(both) if before and before[i] != after[i]]
         rows.append({**row, "reason": "other content" if columns else "", "detail": ", ".join(columns)})
     return n_same, rows
 
