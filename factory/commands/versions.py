@@ -80,10 +80,21 @@ def lineage(
     else:
         made = {source: graph.nodes[of].name for of, source in graph.edges}
         table = [
-            [node.kind, node.name, made.get(node.id, ""), "\n".join(f"{k} {v}" for k, v in node.facts.items() if v)]
+            [
+                node.kind,
+                node.name,
+                made.get(node.id, ""),
+                "\n".join(f"{k} {_short(v)}" for k, v in node.facts.items() if v),
+            ]
             for node in graph.nodes.values()
         ]
         make_console().print(make_table(("what", "name", "used by", "facts"), table))
+
+
+def _short(value: object) -> str:
+    """A whole SHA-256 is for `--format json`."""
+    text = str(value)
+    return text[:16] if len(text) == 64 else text
 
 
 def rollback(

@@ -18,7 +18,7 @@ from warehouse.store import fetch
 
 ADDED, REMOVED, CHANGED, REPLACED = "added", "removed", "changed", "replaced"
 NEEDS = "marts.trajectories_scored marts.problems"
-NOT_IN_RUN, OTHER_SETTINGS = "problem_not_in_run", "made_under_other_settings"
+NOT_IN_RUN, NOT_OF_RUN = "problem_not_in_run", "not_made_by_run"
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,11 @@ def _reason(story: Mapping[str, Any] | None, problem: Mapping[str, Any] | None) 
     if problem is None:
         return NOT_IN_RUN, ""
     if story is None:
-        return (str(problem["drop_reason"]), "of the problem") if problem["drop_reason"] else (OTHER_SETTINGS, "")
+        return (
+            (str(problem["drop_reason"]), "of the problem")
+            if problem["drop_reason"]
+            else (NOT_OF_RUN, "other settings, or more samples than its recipe asks for")
+        )
     reason = story["drop_reason"]
     if reason == DropReason.DUPLICATE:
         return reason, f"of {story['duplicate_of']}"
