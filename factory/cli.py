@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from factory.commands.options import INTERRUPTED, Format, Home, Limit, Mapping, ProblemsFile, RecipeName, Values, place
+from factory.commands.versions import diff, gc, lineage, rebuild, rollback
 from schemas.errors import FactoryError, UsageError
 from schemas.protocols import Limits
 from schemas.vocabulary import Build, Executor, ExportFormat, SandboxLevel
@@ -212,12 +213,19 @@ def sql(
 @app.command()
 def why(
     id_: Annotated[str, typer.Argument(metavar="ID", help="A problem_id or a trajectory_id; its beginning will do.")],
+    snapshot: Annotated[
+        str | None, typer.Option(help="As d_seed@v1 saw it. Default: the last run, else the newest that has it.")
+    ] = None,
     home: Home = None,
 ) -> None:
     """The whole story of one problem: baseline, hints, tool calls, verdicts, drop reasons."""
     from factory.views import show_story
 
-    show_story(place(home), id_)
+    show_story(place(home), id_, snapshot)
+
+
+for command in (diff, lineage, rollback, rebuild, gc):
+    app.command()(command)
 
 
 @app.command()

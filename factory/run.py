@@ -5,11 +5,14 @@ So a changed limit or quota reuses everything, a changed hint keeps the baseline
 are never mixed in.
 """
 
+import functools
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from factory.rollout.hints import HintLibrary, load_library
@@ -211,6 +214,17 @@ def open_run(
         ],
     )
     return run
+
+
+@functools.cache
+def code_hash() -> str:
+    """Hash over the Python files that make rows: of the rooms below `train`."""
+    root = Path(__file__).parents[1]
+    rooms = ("schemas", "warehouse", "quality", "factory")
+    digest = hashlib.sha256()
+    for path in sorted(path for room in rooms for path in (root / room).rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def rebuild_database(store: Store) -> bool:

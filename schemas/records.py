@@ -177,6 +177,16 @@ class GateCheck(Record):
     detail: str = ""
 
 
+class InputShard(Record):
+    """One shard that a snapshot was made from."""
+
+    table: str
+    name: str
+    """Of the file, without its ending."""
+    n_rows: int
+    sha256: str
+
+
 class Manifest(Record):
     """What a snapshot is made of; written last, so a folder without one is no snapshot."""
 
@@ -199,3 +209,11 @@ class Manifest(Record):
     gate: tuple[GateCheck, ...]
     sql_hashes: dict[str, str]
     files: tuple[FileEntry, ...]
+    recipe_ids: dict[str, str] | None = None
+    """Per step, the hash of the settings that determine its rows; null in manifests of before this was recorded."""
+    inputs: tuple[InputShard, ...] | None = None
+    """The shards that the home held when it was made: `factory rebuild` reads these and no others. Null as above."""
+    code_hash: str | None = None
+    """Over the factory's own Python files. Null as above."""
+    pyarrow_version: str | None = None
+    """What wrote `data/*.parquet`: another version may write the same rows as other bytes. Null as above."""

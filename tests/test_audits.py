@@ -38,9 +38,10 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as con:
         put(con, "marts.snapshot_rows", ROW, OTHER)
         fake(
-            con, "staging.trajectories", "trajectory_id text, arm text, engine text",
-            *((b, "baseline", "model@1") for b in ("b1", "b2", "b3")),
-            *((t, "hint", "model@1") for t in ("t1", "t2", "t3")),
+            con, "staging.trajectories",
+            "trajectory_id text, arm text, engine text, problem_id text, is_candidate bool",
+            *((f"b{n}", "baseline", "model@1", f"p{n}", False) for n in (1, 2, 3)),
+            *((f"t{n}", "hint", "model@1", f"p{n}", True) for n in (1, 2, 3)),
         )  # fmt: skip
         fake(
             con, "staging.verdicts", "trajectory_id text, is_correct bool, verdict text",
@@ -50,6 +51,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
             con, "intermediate.problems_marked", "problem_id text, drop_reason text, benchmark text",
             ("p1", None, None), ("p2", None, None), ("p3", None, None), ("p4", "contaminated", "aime24"),
         )  # fmt: skip
+        fake(con, "staging.problems", "problem_id text", *((p,) for p in ("p1", "p2", "p3", "p4")))
         fake(con, "marts.problems", "problem_id text, drop_reason text", *((p, None) for p in ("p1", "p2", "p3")))
         con.execute("insert into marts.problems values ('p4', 'contaminated')")
         fake(
@@ -115,6 +117,13 @@ BAD_TABLES = [
     ("funnel_ends_in_selection", "insert into marts.selected values ('t3', 'p3', 'math')"),
     ("funnel_balances", "update marts.funnel set rows_dropped = rows_dropped + 1 where step = 'verdict'"),
     ("funnel_balances", "delete from marts.funnel where step = 'decontamination'"),  # the next one lacks its rows
+    ("funnel_counts_every_row", "delete from marts.trajectories_scored where trajectory_id = 't3'"),
+    ("funnel_counts_every_row", "insert into marts.trajectories_scored from marts.trajectories_scored limit 1"),
+    ("funnel_counts_every_row", "delete from marts.problems where problem_id = 'p4'"),
+    ("funnel_counts_every_row", "insert into marts.problems values ('p4', 'contaminated')"),
+    ("funnel_counts_every_row", "insert into marts.problems values ('p5', 'contaminated')"),
+    ("funnel_counts_every_row", "update marts.funnel set rows_in = 5, rows_dropped = 2 where step = 'gold check'"),
+    ("funnel_counts_every_row", "delete from marts.funnel where unit = 'trajectory'"),
 ]
 
 
@@ -144,6 +153,8 @@ def test_every_audit_passes_a_good_warehouse_and_has_a_case_that_it_catches(con:
 
 
 def test_every_audit_passes_an_empty_warehouse(con: duckdb.DuckDBPyConnection) -> None:
+    for table in ("staging.problems", "staging.trajectories"):
+        con.execute(f"delete from {table}")
     for table in ("marts.problems", "marts.trajectories_scored", "staging.verdicts", "marts.snapshot_rows"):
         con.execute(f"delete from {table}")
     build(con, "marts.funnel", "marts.selected")

@@ -15,16 +15,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from schemas.errors import SnapshotError
 from schemas.records import FileEntry, Manifest
+from schemas.tables import Table
 from warehouse.files import cannot_write, flush, readable_json
+from warehouse.pointer import latest
 
 MANIFEST = "manifest.json"
 ROWS_PER_FILE = 50_000
+ROWS_AT_ONCE = 2_000
+"""On their way out of the database, some 20 KB each."""
 ROWS_PER_GROUP = 5_000
 """Of a Parquet row group: what is in memory at a time, some 100 MB. Divides `ROWS_PER_FILE`."""
 
@@ -35,6 +40,18 @@ def content_hash(rows: pa.Table) -> str:
     for batch in rows.to_batches(max_chunksize=1024):
         _add_rows(digest, batch)
     return digest.hexdigest()
+
+
+def rows_to_publish(con: duckdb.DuckDBPyConnection, table: Table) -> pa.RecordBatchReader:
+    """The rows of a snapshot as the models make them, in its order, with exactly the promised columns and types.
+
+    Args:
+        con: With marts.snapshot_rows; it is in use until the reader is read to its end.
+        table: Of `schemas.tables.SNAPSHOTS`.
+    """
+    names = ", ".join(column.name for column in table.columns)
+    rows = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_reader(ROWS_AT_ONCE)
+    return rows.cast(pa.schema([field.with_nullable(True) for field in table.arrow_schema]))
 
 
 def write_rows(folder: Path, rows: pa.RecordBatchReader) -> tuple[int, str]:
@@ -113,7 +130,7 @@ def resolve(home: Path, reference: str) -> Path:
     name, _, version = reference.partition("@")
     known = versions(home, name)
     if version in {"", "latest"} and known:
-        version = f"v{known[-1]}"
+        version = f"v{latest(home, name, known)}"
     folder = home / "snapshots" / name / version
     if version and re.fullmatch(r"v\d+", version) and (folder / MANIFEST).is_file():
         return folder
@@ -121,6 +138,14 @@ def resolve(home: Path, reference: str) -> Path:
         return Path(reference)
     have = ", ".join(f"{name}@v{number}" for number in known) or "none"
     raise SnapshotError(f"snapshot '{reference}' does not exist in {home}. There is: {have}.")
+
+
+def version_of(home: Path, name: str, digest: str) -> int | None:
+    """The version whose rows have this content hash: the latest where it has, else the newest of the others."""
+    known = versions(home, name)
+    order = sorted(known, key=lambda number: (number == latest(home, name, known), number), reverse=True)
+    shelf = home / "snapshots" / name
+    return next((n for n in order if read_manifest(shelf / f"v{n}").content_hash == digest), None)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -10,17 +10,16 @@ import duckdb
 import pyarrow as pa
 
 from factory.release.card import write_card
-from factory.run import IMPORT, Run
+from factory.run import IMPORT, Run, code_hash
 from quality.gate import gate_failure_message, run_gate
 from schemas.errors import EngineError, GateFailed
 from schemas.records import FileEntry, Manifest
-from schemas.tables import SNAPSHOTS, Table
+from schemas.tables import SNAPSHOTS
+from warehouse.inputs import record_inputs
 from warehouse.models import AUDITS, model_files
-from warehouse.snapshots import Draft, drafted, read_manifest, versions
+from warehouse.pointer import latest, point_at
+from warehouse.snapshots import Draft, drafted, rows_to_publish, version_of, versions
 from warehouse.store import fetch
-
-BATCH = 2_000
-"""Rows on their way into the snapshot, some 20 KB each."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +42,20 @@ def promote(run: Run) -> Promotion:
     """
     home, name = run.store.home, run.build
     known = versions(home, name)
-    current = f"{name}@v{known[-1]}" if known else None
+    now = latest(home, name, known) if known else None
+    current = f"{name}@v{now}" if now else None
     with run.store.read() as con:
         n_rows = con.sql("select count(*) from marts.selected").fetchall()[0][0]
         if n_rows < run.recipe.gate.min_rows:
             raise GateFailed(_too_small(run, n_rows, current))
-        with drafted(home, name, candidate(con, SNAPSHOTS[name])) as draft:
-            if known:
-                folder = home / "snapshots" / name / f"v{known[-1]}"
-                if read_manifest(folder).content_hash == draft.content_hash:
-                    return Promotion(folder, str(current), n_rows, draft.content_hash, is_new=False)
+        with drafted(home, name, rows_to_publish(con, SNAPSHOTS[name])) as draft:
+            digest = draft.content_hash
+            if same := version_of(home, name, digest):  # content-addressed: the same rows are never written twice
+                if same != now:
+                    point_at(home, name, same, known[-1], "a build made its rows again")
+                folder = home / "snapshots" / name / f"v{same}"
+                return Promotion(folder, f"{name}@v{same}", n_rows, digest, is_new=False)
             return _finish(run, con, draft, current)
-
-
-def candidate(con: duckdb.DuckDBPyConnection, table: Table) -> pa.RecordBatchReader:
-    """The rows of the next snapshot, with exactly the promised columns and types, read once."""
-    names = ", ".join(column.name for column in table.columns)
-    rows = con.sql(f"select {names} from marts.snapshot_rows order by trajectory_id").to_arrow_reader(BATCH)
-    return rows.cast(pa.schema([field.with_nullable(True) for field in table.arrow_schema]))
 
 
 def funnel_rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -99,6 +94,10 @@ def _finish(run: Run, con: duckdb.DuckDBPyConnection, draft: Draft, current: str
             gate=tuple(checks),
             sql_hashes={model.name: model.sha256 for model in model_files()},
             files=files,
+            recipe_ids=vars(run.ids),
+            inputs=record_inputs(run.store),
+            code_hash=code_hash(),
+            pyarrow_version=pa.__version__,
         )
 
     folder = draft.place(manifest)
