@@ -26,6 +26,7 @@ QUESTIONS = [(f"What is {a} * {a + 3}?", str(a * (a + 3))) for a in range(11, 17
 STEPS = (
     "gold check",
     "decontamination",
+    "problem duplicates",
     "rollout",
     "verdict",
     "tool use",

@@ -170,7 +170,9 @@ def test_a_new_snapshot_names_its_tokenizer(tmp_path: Path) -> None:
 
     def mark(**settings: Any) -> str | None:
         run: Any = SimpleNamespace(
-            recipe=SimpleNamespace(engine=EngineSettings(**settings)), store=SimpleNamespace(home=tmp_path)
+            build="d_seed",
+            recipe=SimpleNamespace(engine=EngineSettings(**settings)),
+            store=SimpleNamespace(home=tmp_path),
         )
         return _tokenizer(run)
 
