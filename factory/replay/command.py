@@ -14,15 +14,13 @@ import pyarrow as pa
 from factory.progress import Reporter, make_console, make_table, shown
 from factory.release.pull import locate
 from factory.release.row_files import check_ending, write_rows
+from factory.replay.environment import Environment, environment_of, limits_of
 from factory.replay.experiments import Laboratory
 from factory.replay.rows import (
     CALLS_HASH,
     PER_SLOT,
     WORST_FIRST,
-    Environment,
     Where,
-    environment_of,
-    limits_of,
     replay_rows,
 )
 from factory.sandbox.pool import open_sandbox

@@ -6,9 +6,7 @@ makes every row new.
 """
 
 import asyncio
-import importlib.metadata
 import json
-import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,19 +16,13 @@ from typing import Any
 
 from factory.progress import Advance
 from factory.replay.classify import Found, differences
+from factory.replay.environment import Environment
 from factory.replay.experiments import Laboratory
 from factory.replay.texts import recorded_calls
-from factory.settings import fingerprint
-from schemas.protocols import Limits
-from schemas.recipe import Recipe
 from schemas.tables import REPLAYS
 from schemas.vocabulary import OutputDifference
 from warehouse.store import Store
 
-VERSION = 1
-"""Raised where the same row can be found to differ otherwise than before."""
-LIBRARIES = ("numpy", "sympy", "mpmath", "scipy", "pandas", "networkx")
-"""Those that code imports most, and whose versions show in outputs."""
 PER_SLOT = 4
 STORE_ROWS, STORE_S = 512, 10.0
 SHOWN_CHARS = 2_000
@@ -41,41 +33,6 @@ CALLS_HASH = """md5(
 )"""
 """SQL: what is recorded of a row's calls, and shown in its text. marts.replays says the same."""
 WORST_FIRST = tuple(reversed(OutputDifference))
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Where outputs are made: limits, Python, libraries."""
-
-    words: str
-
-    @property
-    def rules(self) -> str:
-        """Its hash, the level of isolation aside."""
-        return fingerprint(VERSION, self.words)[:12]
-
-    def id(self, level: str) -> str:
-        """The `environment_id` at a level."""
-        return f"{self.rules}/{level}"
-
-
-def environment_of(recipe: Recipe) -> Environment:
-    """The environment that code of this recipe runs in, on this machine."""
-    rules = recipe.sandbox
-    names = [f"python {platform.python_version()} ({platform.machine()})"]
-    for library in LIBRARIES:
-        try:
-            names.append(f"{library} {importlib.metadata.version(library)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    limits = f"{rules.wall_s:g} s wall, {rules.cpu_s:g} s cpu, {rules.memory_mb} MiB, {rules.output_bytes:,} bytes"
-    return Environment(", ".join((*names, limits)))
-
-
-def limits_of(recipe: Recipe) -> Limits:
-    """Limits of one block."""
-    rules = recipe.sandbox
-    return Limits(rules.wall_s, rules.cpu_s, rules.memory_mb, rules.output_bytes)
 
 
 @dataclass(frozen=True, slots=True)
