@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from schemas.protocols import Sandbox
 from schemas.vocabulary import ExecStatus
 
-WORDS = ("random", "unseeded", "clock", "hash", "echo", "sympy")
+WORDS = ("random", "unseeded", "clock", "hash", "echo", "sympy", "numeric")
 _READER = r"""
 import ast, json, sys
 CLOCKS = {"time.time", "time.time_ns", "time.perf_counter", "time.perf_counter_ns", "time.monotonic",
@@ -65,6 +65,8 @@ for code in json.load(sys.stdin):
                 found.add("unseeded")
         if isinstance(node, (ast.Set, ast.SetComp)) or name in SETS or getattr(node, "attr", "") in SET_METHODS:
             found.add("hash")
+        if begins(name, ("scipy", "numpy.linalg", "numpy.roots", "numpy.polyfit", "sympy.nsolve", "mpmath.findroot")):
+            found.add("numeric")
         if name.partition(".")[0] in ("sympy", "mpmath"):
             found.add("sympy")
     last = tree.body[-1] if tree.body else None

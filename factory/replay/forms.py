@@ -1,5 +1,6 @@
 """Differences of form: the same output as another version, another machine or another notebook writes it."""
 
+import difflib
 import math
 import re
 
@@ -25,8 +26,12 @@ _LIMIT = re.compile(
 )
 _NUMBER = re.compile(r"\d+")
 _CLOSE = 1e-9
-_TINY = 1e-12
-"""What a sum that should be 0 may be."""
+_TINY = 1e-3
+"""What a sum that should be 0 may be, over the tolerance."""
+STOPPED = 1e-3
+"""Relative: where an iterative method of another version stops."""
+_REWORDED = 0.6
+_NOISE = re.compile(r"\b\w*Warning: |unexpected error \(|^WARNING", re.MULTILINE)
 
 
 def says_limit(text: str) -> bool:
@@ -49,7 +54,7 @@ def environment_reason(recorded: str, again: str, *, is_foreign: bool) -> str:
         return "how a library writes a value"
     if _ADDRESS.sub("0x", one) == _ADDRESS.sub("0x", other):
         return "addresses of objects"
-    if _is_close(_bare(one, keep_blanks=True), _bare(other, keep_blanks=True)):
+    if is_close(one, other):
         return "last digits of floats"
     for text, where in ((other, "here"), (one, "there")):
         last = text.splitlines()[-1] if text else ""
@@ -71,19 +76,33 @@ def _bare(text: str, *, keep_blanks: bool = False) -> str:
     return text if keep_blanks else re.sub(r"\s+", "", text)
 
 
-def _is_close(one: str, other: str) -> bool:
-    """Whether two texts differ in the last digits of floats alone."""
-    pairs = list(zip(tokens(one), tokens(other), strict=False))
-    return len(tokens(one)) == len(tokens(other)) and all(a == b or _are_close(a, b) for a, b in pairs)
+def is_close(one: str, other: str, tolerance: float = _CLOSE) -> bool:
+    """Whether two texts are the same but for floats, and these agree to a relative tolerance."""
+    pairs = [tokens(_bare(text, keep_blanks=True)) for text in (one, other)]
+    return len(pairs[0]) == len(pairs[1]) and all(
+        a == b or _are_close(a, b, tolerance) for a, b in zip(*pairs, strict=True)
+    )
 
 
-def _are_close(one: str, other: str) -> bool:
+def _are_close(one: str, other: str, tolerance: float) -> bool:
     if not any(sign in one + other for sign in ".eE"):
         return False
     try:
-        return math.isclose(float(one), float(other), rel_tol=_CLOSE, abs_tol=_TINY)
+        return math.isclose(float(one), float(other), rel_tol=tolerance, abs_tol=tolerance * _TINY)
     except ValueError:
         return False
+
+
+def is_reworded(recorded: str, again: str) -> bool:
+    """Whether two last lines share most of their words; interpreters elsewhere may leave out the error's name."""
+    (before, _, last), (before_again, _, last_again) = recorded.rpartition("\n"), again.rpartition("\n")
+    one, other = tokens(last), tokens(last_again)
+    return before == before_again and difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= _REWORDED
+
+
+def is_noise(text: str) -> bool:
+    """Whether lines are what a notebook or a library says of itself: warnings, failures to save a history."""
+    return _NOISE.search(text) is not None
 
 
 def _error(text: str) -> tuple[str, str] | None:
