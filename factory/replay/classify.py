@@ -38,6 +38,7 @@ from factory.replay.forms import (
     is_close,
     is_noise,
     is_reworded,
+    marks_nothing,
     says_limit,
 )
 from factory.replay.texts import (
@@ -185,6 +186,8 @@ class _Case:
             return OutputDifference.ENVIRONMENT, "wording of an error"
         if here and text.endswith(here) and is_noise(text.removesuffix(here)):
             return OutputDifference.ENVIRONMENT, "the other interpreter says something of itself"
+        if not here and marks_nothing(text):
+            return OutputDifference.ENVIRONMENT, "the other interpreter has a mark for an empty output"
         lines, lines_here = text.splitlines(), here.splitlines()
         if "echo" in used and lines == lines_here[: len(lines)] and self.results[index].stdout.rstrip().endswith(here):
             return OutputDifference.ENVIRONMENT, "the other interpreter does not show the last expression"

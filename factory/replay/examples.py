@@ -87,6 +87,8 @@ ENVIRONMENT = (
     _theirs("x = 5\nx", "", _ENVIRONMENT),
     _theirs("[].first", "AttributeError: list has no attribute first", _ENVIRONMENT),
     _theirs("from sympy import symbols\nx, y = symbols('x y')\nprint(x + y)", "y + x", _ENVIRONMENT),
+    _theirs("x = 5", "<empty_execution>", _ENVIRONMENT),
+    _theirs("1 = 1", "Cell In[2], line 1\n    1 = 1\n    ^\nSyntaxError: cannot assign to literal", _ENVIRONMENT),
     _theirs("print(5)", "UserWarning: this will be removed\n5", _ENVIRONMENT),
     _ours("print('a b')", "a  b\n", _ENVIRONMENT),  # as arrays are laid out
     # not: other digits, another error, other terms

@@ -31,6 +31,7 @@ _TINY = 1e-3
 STOPPED = 1e-3
 """Relative: where an iterative method of another version stops."""
 _REWORDED = 0.6
+_NOTHING = re.compile(r"[<(\[]?(?:empty|no|none|null)\b[\w ]*[>)\]]?|[<(\[]empty\w*[>)\]]", re.IGNORECASE)
 _NOISE = re.compile(r"\b\w*Warning: |unexpected error \(|^WARNING", re.MULTILINE)
 
 
@@ -98,6 +99,11 @@ def is_reworded(recorded: str, again: str) -> bool:
     (before, _, last), (before_again, _, last_again) = recorded.rpartition("\n"), again.rpartition("\n")
     one, other = tokens(last), tokens(last_again)
     return before == before_again and difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= _REWORDED
+
+
+def marks_nothing(text: str) -> bool:
+    """Whether a text is what some interpreters show in the place of an empty output, such as `[no output]`."""
+    return _NOTHING.fullmatch(text) is not None
 
 
 def is_noise(text: str) -> bool:

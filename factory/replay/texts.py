@@ -16,7 +16,8 @@ _CUT = re.compile(
 )
 _SPELLED = re.compile(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|[^\x20-\x7e]")
 _TRACEBACK = re.compile(r"^(?:Traceback \(most recent call last\):|-{70,})", re.MULTILINE)
-_FRAME = re.compile(r'^\s*File "[^"\n]*", line \d+', re.MULTILINE)
+_FRAME = re.compile(r'^\s*(?:File "[^"\n]*"|Cell In ?\[\d+\]|Input In \[\d+\]), line \d+', re.MULTILINE)
+"""Where a traceback without its first line begins: of a syntax error, as Python and IPython draw it."""
 _LEAST_CUT = 20
 """Characters that must be left of an output on one side of a cut before they prove anything."""
 
