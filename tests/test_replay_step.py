@@ -62,7 +62,8 @@ def test_a_folder_is_replayed_and_a_changed_output_is_found(tmp_path: Path) -> N
     assert len(replays(tmp_path / "home")) == 3
 
 
-def test_a_killed_replay_goes_on(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_interrupted_replay_goes_on(tmp_path: Path) -> None:
     rows = [row(i, f"import time\ntime.sleep(0.5)\nprint({i})", f"{i}\n") for i in range(60)]
     folder = make_snapshot(tmp_path / "made", rows, recipe=RECIPE)
     home = tmp_path / "home"
