@@ -45,6 +45,8 @@ kind = "scripted"
 model = "script.jsonl"
 [repair]
 rules = ["cut_loop", "cut_after_answer", "drop_trailing_open_block", "drop_trailing_hint"]
+[gate]
+replay = false
 [d_start]
 samples = 8
 [d_start.selection]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from factory.commands.options import INTERRUPTED, Format, Home, Limit, Mapping, ProblemsFile, RecipeName, Values, place
+from factory.commands.replay import replay
 from factory.commands.versions import diff, gc, lineage, rebuild, rollback
 from schemas.errors import FactoryError, UsageError
 from schemas.protocols import Limits
@@ -253,6 +254,9 @@ def export(
 
     options = Options(tool_turns, model, hint_loss, min_pass_rate, max_pass_rate)
     export_snapshot(place(home), snapshot, format_, out, options)
+
+
+app.command()(replay)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from factory.replay.environment import environment_of
 from factory.rollout.hints import HintLibrary, load_library
 from factory.settings import fingerprint
 from quality.checkers import VERSION as JUDGE_VERSION
@@ -134,6 +135,8 @@ def run_params(build: str, recipe: Recipe, ids: RecipeIds, run_id: str) -> Param
         **selection.model_dump(mode="json"),
         "quota_source": json.dumps(selection.quota_source),
         "suffix": recipe.prompt.suffix,
+        **recipe.gate.model_dump(mode="json", include={"replay", "tolerate"}),
+        "replay_environment": environment_of(recipe).rules,
     }
 
 

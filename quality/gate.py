@@ -75,6 +75,12 @@ def promise(sql: str) -> str:
     return first.removeprefix("--").strip() if first.startswith("--") else "(the audit does not say what it promises)"
 
 
+def next_steps(path: pathlib.Path) -> list[str]:
+    """What an audit says can be done, in lines of its own: `-- next: ...`."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [line.removeprefix("-- next: ") for line in lines if line.startswith("-- next: ")]
+
+
 def _shown(row: Sequence[object]) -> str:
     text = " ".join(str(value) for value in row)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "\u2026"
@@ -99,7 +105,9 @@ def gate_failure_message(
     for check in failed:
         lines.append(f"  {check.kind} '{check.name}': {check.n_bad:,} bad. {check.detail}".rstrip())
         if check.kind == AUDIT and audits_dir is not None:
-            lines.append(f"    look at all: factory sql --file {audits_dir / (check.name + '.sql')}")
+            path = audits_dir / f"{check.name}.sql"
+            lines.append(f"    look at all: factory sql --file {path}")
+            lines += [f"    next: {line}" for line in next_steps(path)]
     stays = f"the current snapshot is still {current}" if current else f"there is no snapshot of {name} yet"
     lines.append(f"  state: nothing was promoted; {stays}.")
     return "\n".join(lines)

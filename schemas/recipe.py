@@ -18,6 +18,7 @@ from schemas.vocabulary import (
     Executor,
     FillBy,
     HintFunction,
+    OutputDifference,
     ProblemFormat,
     Shingle,
     SourceKind,
@@ -337,6 +338,10 @@ class Gate(Section):
     min_rows: int = Field(default=1, ge=1)
     max_failed_share: Share = 0.2
     """Of a step's rollouts or checks that may fail before the build stops."""
+    replay: bool = True
+    """Run the code of the chosen rows again; one whose outputs do not come out again keeps the snapshot back."""
+    tolerate: tuple[OutputDifference, ...] = ()
+    """Differences that do not."""
 
 
 class Recipe(Section):

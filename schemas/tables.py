@@ -17,6 +17,7 @@ from schemas.vocabulary import (
     EvalArm,
     Judgement,
     JudgeStep,
+    OutputDifference,
     RejectReason,
     RepairOutcome,
     SandboxLevel,
@@ -303,6 +304,24 @@ REPAIRS = Table(
     ),
 )
 
+REPLAYS = Table(
+    "derived.replays",
+    "trajectory whose code was run again, by what was recorded and where it was run",
+    ("trajectory_id", "calls_hash", "environment_id"),
+    (
+        Column("trajectory_id", STRING, "the trajectory"),
+        Column("calls_hash", STRING, "of its code and of the outputs that are recorded and shown"),
+        Column("environment_id", STRING, "hash of limits and versions, and the level of isolation"),
+        Column("environment", STRING, "the same in words"),
+        Column("n_calls", INT, "executions", minimum=0),
+        Column("n_same", INT, "of them those whose output came out again", minimum=0),
+        Column("classes", pa.list_(STRING), "of those that differ, each class once, the worst first"),
+        Column("worst", STRING, "the first of them", nullable=True, values=_words(OutputDifference)),
+        Column("detail", STRING, "JSON list of what differs: block (from 1), class, why, recorded, again"),
+        Column("replayed_at", TIME, "when"),
+    ),
+)
+
 SIGNATURES = Table(
     "derived.signatures",
     "text that was signed",
@@ -379,7 +398,7 @@ EVALUATIONS = Table(
 )
 
 RAW_TABLES = (PROBLEMS, REJECTED_PROBLEMS, RUNS, RUN_PROBLEMS, TRAJECTORIES, IMPORTED_ROWS, EVALUATIONS)
-DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, REPAIRS, SIGNATURES, DUPLICATE_PAIRS)
+DERIVED_TABLES = (GOLD_CHECKS, CONTAMINATION, VERDICTS, SIGNALS, REPAIRS, REPLAYS, SIGNATURES, DUPLICATE_PAIRS)
 STORED_TABLES = {table.name: table for table in (*RAW_TABLES, *DERIVED_TABLES)}
 """Tables kept as Parquet shards; everything else in the warehouse is SQL over them."""
 

@@ -340,6 +340,21 @@ class RepairOutcome(StrEnum):
     """Without the blocks that a rule took away, a later one gives something else: no row, and the parent stays."""
 
 
+class OutputDifference(StrEnum):
+    """Why an output does not come out again, from the least to the most serious (factory.replay)."""
+
+    TIME = "time"
+    """The code reads a clock or the date."""
+    RANDOMNESS = "randomness"
+    """Runs differ among each other: generators without a seed, addresses, races."""
+    HASH_ORDER = "hash_order"
+    """The order of a set, or a hash, which follow the interpreter's hash seed."""
+    ENVIRONMENT = "environment"
+    """Modules, files, versions of libraries, how floats and errors are written, limits."""
+    REAL = "real"
+    """None of these explains it: the code does not print this."""
+
+
 class DropReason(StrEnum):
     """Why a problem or a trajectory is not in the snapshot. The first that applies, in this order."""
 

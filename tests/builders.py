@@ -40,6 +40,9 @@ PARAMS: dict[str, Any] = {
     "best_of": ["fewest_errors", "shortest"],
     "min_pass_rate": 0.0,
     "max_pass_rate": 1.0,
+    "replay": True,
+    "tolerate": [],
+    "replay_environment": "here",
 }
 """Of the models; a test changes those that it is about."""
 

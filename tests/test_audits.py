@@ -1,5 +1,6 @@
 """Each audit passes a good warehouse, and catches each thing that it promises will not be there."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,8 +59,20 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
             con, "marts.trajectories_scored", "trajectory_id text, problem_id text, domain text, drop_reason text",
             ("t1", "p1", "math", None), ("t2", "p2", "math", None), ("t3", "p3", "math", "wrong_answer"),
         )  # fmt: skip
-        build(con, "marts.funnel", "marts.selected")
+        put(con, "raw.trajectories", *({"trajectory_id": t, "tool_calls": [call()]} for t in ("t1", "t2", "t3")))
+        put(con, "derived.replays", replay("t1"), replay("t2"), replay("t2", environment_id="elsewhere/namespaces"))
+        build(con, "marts.funnel", "marts.selected", "marts.replays")
         yield con
+
+
+def replay(trajectory_id: str, **values: Any) -> dict[str, Any]:
+    """A row of derived.replays that holds for `call()`."""
+    recorded = '[["print(5)","5\\n",null,"ok"]][]'
+    given = {
+        "trajectory_id": trajectory_id, "calls_hash": hashlib.md5(recorded.encode()).hexdigest(),
+        "environment_id": "here/namespaces", "n_calls": 1, "n_same": 1, "detail": "[]",
+    }  # fmt: skip
+    return given | values
 
 
 def audit(con: duckdb.DuckDBPyConnection, name: str) -> int:
@@ -116,6 +129,10 @@ BAD_TABLES = [
     ("funnel_ends_in_selection", "delete from marts.selected where trajectory_id = 't1'"),
     ("funnel_ends_in_selection", "insert into marts.selected values ('t3', 'p3', 'math')"),
     ("funnel_balances", "update marts.funnel set rows_dropped = rows_dropped + 1 where step = 'verdict'"),
+    ("outputs_reproduce", "update derived.replays set classes = ['real', 'time'] where trajectory_id = 't1'"),
+    ("outputs_reproduce", "delete from derived.replays where trajectory_id = 't1'"),
+    ("outputs_reproduce", "update derived.replays set environment_id = 'hereabouts/none' where trajectory_id = 't1'"),
+    ("outputs_reproduce", "update derived.replays set calls_hash = 'of other outputs' where trajectory_id = 't1'"),
     ("funnel_balances", "delete from marts.funnel where step = 'decontamination'"),  # the next one lacks its rows
     ("funnel_counts_every_row", "delete from marts.trajectories_scored where trajectory_id = 't3'"),
     ("funnel_counts_every_row", "insert into marts.trajectories_scored from marts.trajectories_scored limit 1"),
@@ -131,6 +148,24 @@ BAD_TABLES = [
 def test_a_bad_table_is_caught(con: duckdb.DuckDBPyConnection, name: str, statement: str) -> None:
     con.execute(statement)
     assert audit(con, name) == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "n_bad"),
+    [
+        ({}, 1),
+        ({"tolerate": ["time"]}, 1),
+        ({"tolerate": ["time", "real"]}, 0),
+        ({"replay": False}, 0),
+        ({"replay_environment": "elsewhere"}, 1),
+    ],
+)
+def test_what_the_recipe_tolerates_is_no_fault(
+    con: duckdb.DuckDBPyConnection, params: dict[str, Any], n_bad: int
+) -> None:
+    con.execute("update derived.replays set classes = ['real', 'time'] where trajectory_id = 't1'")
+    build(con, "marts.replays", **params)
+    assert audit(con, "outputs_reproduce") == n_bad
 
 
 @pytest.mark.parametrize(

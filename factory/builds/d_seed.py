@@ -19,6 +19,7 @@ from factory.steps.judging import judge_trajectories
 from factory.steps.problems import check_gold_answers, mark_contamination
 from factory.steps.reading import query, stream
 from factory.steps.repair import repair_trajectories
+from factory.steps.replay import replay_selected
 from factory.steps.signals import measure_signals
 from factory.workbench import Workbench
 from schemas.recipe import Recipe
@@ -51,6 +52,7 @@ async def build_d_seed(recipe: Recipe, home: Path, ui: Reporter, *, trust: bool 
         await judge_trajectories(run, bench, ui, "repair verdicts")  # derived.verdicts
         measure_signals(run, ui)  # derived.signals
         mark_duplicates(run, ui)  # derived.duplicate_pairs
+        await replay_selected(run, bench, ui)  # derived.replays
         run.store.publish(run.params)  # staging, intermediate, marts
         show_funnel(run, ui)
         return Built(run, promote(run), n_generated)  # snapshots/d_seed/v<N>

@@ -52,6 +52,7 @@ class Launcher:
     level: SandboxLevel
     preload: Sequence[str]
     starter: Executor
+    hash_seed: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _control: socket.socket | None = None
     _closed: bool = False
@@ -127,7 +128,7 @@ class Launcher:
             try:
                 process = subprocess.Popen(
                     [sys.executable, "-s", "-P", "-c", _PROGRAM.format(root=_ROOT, descriptor=theirs.fileno())],
-                    env=view.environment(self.level),
+                    env=view.environment(self.level, self.hash_seed),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

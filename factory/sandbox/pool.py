@@ -68,14 +68,15 @@ class Pool:
         limits: Limits,
         preload: Sequence[str],
         max_sessions: int | None = None,
+        hash_seed: int = 0,
     ) -> None:
         self.level = level
         self.limits = limits
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-starter")
-        self._launchers = [Launcher(level, (*LEAN, *preload), self._starter)]
+        self._launchers = [Launcher(level, (*LEAN, *preload), self._starter, hash_seed)]
         self._slots = self._lean_slots = [Slot(index, self._launchers[0]) for index in range(n_slots)]
         if preload:
-            self._launchers.append(Launcher(level, LEAN, self._starter))
+            self._launchers.append(Launcher(level, LEAN, self._starter, hash_seed))
             self._lean_slots = [Slot(n_slots + index, self._launchers[1]) for index in range(n_slots)]
         self._running = asyncio.Semaphore(n_slots)
         self._turns = asyncio.Semaphore(n_slots * TURNS_PER_SLOT)
@@ -198,6 +199,7 @@ async def open_sandbox(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     preload: Sequence[str] = PRELOAD,
     max_sessions: int | None = None,
+    hash_seed: int = 0,
 ) -> Sandbox:
     """Open a sandbox at the strongest level that the kernel grants.
 
@@ -208,6 +210,7 @@ async def open_sandbox(
         limits: Where a call gives none.
         preload: Modules that every interpreter starts with; those that are not installed are left out.
         max_sessions: Open at the same time, about 2 MB each; null allows 64 per slot.
+        hash_seed: Of texts; another one than 0 shows whether code depends on the order of sets.
 
     Raises:
         SandboxError: no level is possible. Says what was tried and how to change it.
@@ -219,7 +222,7 @@ async def open_sandbox(
         if failure is not None:
             failures[candidate] = failure
             continue
-        pool = Pool(candidate, n_slots, limits, preload, max_sessions)
+        pool = Pool(candidate, n_slots, limits, preload, max_sessions, hash_seed)
         try:
             await pool.start()
         except (Lost, OSError) as error:

@@ -25,14 +25,14 @@ _HOST_NAME = "sandbox"
 _INSIDE_UID = 1000
 
 
-def environment(level: str) -> dict[str, str]:
+def environment(level: str, hash_seed: int = 0) -> dict[str, str]:
     """The whole environment of the server and its guests: nothing of the user's, and the same everywhere."""
     fixed = {
         "PATH": "/nonexistent",
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": str(hash_seed),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
         "PYTHONDONTWRITEBYTECODE": "1",
         "MPLBACKEND": "agg",
