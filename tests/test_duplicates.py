@@ -3,8 +3,9 @@
 import gzip
 import json
 import random
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -17,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.vocabulary import Shingle
+from warehouse import clusters
 from warehouse.clusters import find_repeats, jaccard
-from warehouse.duplicates import PAIR_SCHEMA, Rule, duplicate_pairs, number_groups, shingle_sets, sign
+from warehouse.duplicates import PAIR_SCHEMA, Rule, duplicate_pairs, problem_groups, shingle_sets, sign
 from warehouse.minhash import band_keys, choose_bands, signatures
+from warehouse.texts import Hashes, Rows
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -108,51 +111,82 @@ def test_only_rows_of_one_group_are_compared() -> None:
     assert {(k, d) for k, d, _ in pairs(texts, rule(0.9), groups=groups)} == {("a", "b"), ("a", "e"), ("c", "f")}
 
 
-def test_a_bucket_joins_nobody() -> None:
+def arrays(sets: Sequence[set[int]]) -> Callable[[int], Hashes]:
+    return [np.array(sorted(own), dtype=np.uint64) for own in sets].__getitem__
+
+
+def exact_sets(one: set[int], other: set[int]) -> float:
+    return len(one & other) / len(one | other)
+
+
+def count_compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Per call, how many pairs were compared exactly."""
+    counts: list[int] = []
+
+    def jaccard_(one: Hashes, other: Hashes) -> float:
+        counts.append(1)
+        return jaccard(one, other)
+
+    class Bucket(clusters._Bucket):
+        def compare(self, at: int, others: Rows) -> Any:
+            counts.append(len(others))
+            return super().compare(at, others)
+
+    monkeypatch.setattr(clusters, "jaccard", jaccard_)
+    monkeypatch.setattr(clusters, "_Bucket", Bucket)
+    return counts
+
+
+def test_a_bucket_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ~ B and C ~ D in one bucket stay two clusters: every document has the same keys here."""
+    counts = count_compared(monkeypatch)
     sets = [{1, 2, 3, 4}, {1, 2, 3, 4, 5}, {11, 12, 13, 14}, {11, 12, 13, 14, 15}]
     signed = np.zeros((4, 16), dtype=np.uint32)  # and the same signature, so that nothing is left out unseen
-    keys = np.zeros((4, 3), dtype=np.uint64)
-    asked: list[tuple[int, int]] = []
-
-    def similarity(i: int, j: int) -> float:
-        asked.append((i, j))
-        return len(sets[i] & sets[j]) / len(sets[i] | sets[j])
-
-    found = find_repeats(signed, keys, similarity, 0.8)
+    found = find_repeats(signed, np.zeros((4, 3), dtype=np.uint64), arrays(sets), 0.8)
     assert [(r.kept, r.dropped) for r in found] == [(0, 1), (2, 3)]
-    assert len(asked) == len(set(asked)), "no pair is compared twice, in however many buckets it is"
+    assert sum(counts) == 6, "no pair is compared twice, in however many buckets it is"
 
 
-def test_a_thousand_copies_cost_a_thousand_comparisons() -> None:
-    asked: list[tuple[int, int]] = []
+def test_a_thousand_copies_cost_a_thousand_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_compared(monkeypatch)
     signed, keys = np.zeros((1000, 16), dtype=np.uint32), np.zeros((1000, 4), dtype=np.uint64)
-
-    def similarity(i: int, j: int) -> float:
-        asked.append((i, j))
-        return 1.0
-
-    found = find_repeats(signed, keys, similarity, 0.8)
-    assert (len(found), len(asked)) == (999, 999)
+    found = find_repeats(signed, keys, arrays([{1, 2, 3}] * 1000), 0.8)
+    assert (len(found), sum(counts)) == (999, 999)
 
 
-@settings(max_examples=60)
-@given(st.lists(st.sets(st.integers(0, 9), min_size=1), min_size=1, max_size=14), st.sampled_from([0.3, 0.5, 0.8]))
-def test_clusters_are_the_components_of_the_verified_pairs(sets: list[set[int]], threshold: float) -> None:
-    def similarity(i: int, j: int) -> float:
-        return len(sets[i] & sets[j]) / len(sets[i] | sets[j])
+def test_texts_of_one_template_are_compared_many_at_a_time_and_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_compared(monkeypatch)
+    sets = [set(range(80)) | set(range(1000 * i, 1000 * i + 10)) for i in range(1, 301)]  # 0.8 alike
+    signed, keys = np.zeros((300, 16), dtype=np.uint32), np.zeros((300, 1), dtype=np.uint64)
+    assert find_repeats(signed, keys, arrays(sets), 0.81) == []
+    assert (sum(counts), len(counts)) == (300 * 299 / 2, 299)
+    assert len(find_repeats(signed, keys, arrays(sets), 0.8)) == 299
 
+
+@settings(max_examples=80)
+@given(
+    st.lists(st.sets(st.integers(0, 9), min_size=1), min_size=1, max_size=14),
+    st.sampled_from([0.3, 0.5, 0.8]),
+    st.sampled_from([2, 99]),
+    st.integers(1, 3),
+)
+def test_clusters_are_the_components_of_the_verified_pairs(
+    sets: list[set[int]], threshold: float, large: int, n_bands: int
+) -> None:
     n = len(sets)
-    found = find_repeats(np.zeros((n, 16), dtype=np.uint32), np.zeros((n, 1), dtype=np.uint64), similarity, threshold)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(clusters, "_LARGE", large)  # both ways of comparing
+        keys = np.zeros((n, n_bands), dtype=np.uint64)
+        found = find_repeats(np.zeros((n, 16), dtype=np.uint32), keys, arrays(sets), threshold)
     label = list(range(n))
     for _ in range(n):
         for i, j in combinations(range(n), 2):
-            if similarity(i, j) >= threshold:
+            if exact_sets(sets[i], sets[j]) >= threshold:
                 label[i] = label[j] = min(label[i], label[j])
     assert {r.dropped: r.kept for r in found} == {i: label[i] for i in range(n) if label[i] != i}
     for r in found:
-        assert r.similarity == similarity(r.kept, r.dropped)
-        assert r.linked_similarity == similarity(r.linked, r.dropped) >= threshold
+        assert r.similarity == exact_sets(sets[r.kept], sets[r.dropped])
+        assert r.linked_similarity == exact_sets(sets[r.linked], sets[r.dropped]) >= threshold
 
 
 def test_characters_as_shingles() -> None:
@@ -161,12 +195,34 @@ def test_characters_as_shingles() -> None:
     assert pairs({"a": "ab", "b": "AB", "c": "abc"}, rule(0.8, 5, Shingle.CHARACTER)) == [("a", "b", 1.0)]
 
 
-def test_numbers_make_groups() -> None:
-    texts = pl.Series(["2 of 3.5 x1", "3.5 or 1 and 2", "2 and 3.5", "no", "none", "1 1 2", "1 2"])
-    groups = number_groups(texts).to_list()
-    assert groups[0] == groups[1]
-    assert groups[3] == groups[4]
-    assert len(set(groups)) == 5
+def test_numbers_and_golds_make_groups() -> None:
+    def groups(texts: list[str], golds: list[str | None]) -> list[str]:
+        found: list[str] = problem_groups(pl.Series(texts), pl.Series(golds, dtype=pl.String)).to_list()
+        return found
+
+    numbers = groups(["2 of 3.5 x1", "3.5 or 1 and 2", "2 and 3.5", "no", "none", "1 1 2", "1 2"], [None] * 7)
+    assert numbers[0] == numbers[1]
+    assert numbers[3] == numbers[4]
+    assert len(set(numbers)) == 5
+    same = ["72", "072", "72^\\circ", "$72$", "\\text{72}"]
+    assert len(set(groups([f"text {'x' * i}" for i in range(5)], list(same)))) == 1
+    golds = ["-1", "1", "10", "\\text{E}", "(D)", None, "\\frac{1}{2}"]
+    assert len(set(groups([f"text {'x' * i}" for i in range(7)], list(golds)))) == 7
+    assert len(set(groups(["One text", " one TEXT "], ["1/2", "0.5"]))) == 1, "equal statements are one problem"
+
+
+def test_real_problems_that_differ_in_what_they_ask_for_are_kept() -> None:
+    """All pairs of problems of a contest set that are alike: none is dropped for one with another answer."""
+    rows = real_rows("math_math_train.jsonl.gz")
+    texts = {str(i): row["problem"] for i, row in enumerate(rows)}
+    golds = {str(i): row["answer"] for i, row in enumerate(rows)}
+    values = problem_groups(pl.Series(list(texts.values())), pl.Series(list(golds.values()), dtype=pl.String))
+    found = pairs(texts, rule(0.85, 5), groups=dict(zip(texts, values.to_list(), strict=True)))
+    loose = pairs(texts, rule(0.85, 5))
+    digits = {name: re.sub(r"\D", "", gold or "").lstrip("0") for name, gold in golds.items()}
+    assert len(loose) > len(found), "there are problems that only numbers or golds tell apart"
+    for kept, dropped, _ in found:
+        assert digits[kept] == digits[dropped] or texts[kept].split() == texts[dropped].split()
 
 
 def test_the_estimate_errs_as_theory_says() -> None:

@@ -6,7 +6,9 @@ Two documents are joined only by a verified pair: that they share a bucket with 
 What is left out for speed, and what that costs: a candidate is not looked at where its two documents are connected
 already (nothing), or where their signatures agree so little that a pair at the threshold would with probability below
 0.00004 (`ESTIMATE_ERRORS` standard errors). Documents of one bucket are compared one against all that are not yet
-connected to it, so a thousand copies cost a thousand comparisons and not half a million.
+connected to it, so a thousand copies cost a thousand comparisons and not half a million. Texts of one template are
+alike and no copies: of a thousand of them all pairs have to be compared, which is why a large bucket numbers its
+shingles and compares one document with all others in three passes over an array (`_Bucket`).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +21,9 @@ from warehouse.minhash import Signatures
 from warehouse.texts import Hashes, Rows
 
 ESTIMATE_ERRORS = 4.0
-Similarity = Callable[[int, int], float]
+_LARGE = 16
+"""Documents of a bucket from which numbering their shingles pays."""
+ShinglesOf = Callable[[int], Hashes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,6 @@ class Components:
 
     def __init__(self, n: int) -> None:
         self._parent = np.arange(n)
-        self.n_joins = 0
 
     def root(self, i: int) -> int:
         """The least number of i's component."""
@@ -61,7 +64,6 @@ class Components:
 
     def join(self, i: int, j: int) -> None:
         """Make one component of two."""
-        self.n_joins += 1
         i, j = self.root(i), self.root(j)
         self._parent[max(i, j)] = min(i, j)
 
@@ -93,62 +95,86 @@ def in_buckets(keys: Hashes, groups: Rows | None = None) -> Rows:
 
 
 def find_repeats(
-    signed: Signatures, keys: Hashes, similarity: Similarity, threshold: float, groups: Rows | None = None
+    signed: Signatures, keys: Hashes, shingles_of: ShinglesOf, threshold: float, groups: Rows | None = None
 ) -> list[Repeat]:
     """Clusters of near-duplicates, as one row per document that is not the best of its own.
 
     Args:
         signed: Shape (N, K), in order of preference.
         keys: Shape (N, B), of their bands.
-        similarity: Exact, of two numbers; asked for candidates and for the pairs of the result.
+        shingles_of: The sorted distinct shingles of a document; asked for those in buckets alone.
         threshold: Of a verified pair.
         groups: Shape (N,): only documents of one group are compared; null: all.
 
     Returns:
         Ordered by `dropped`.
     """
-    least = threshold - ESTIMATE_ERRORS * np.sqrt(threshold * (1 - threshold) / signed.shape[1])
-    joined, links, refused = Components(len(signed)), dict[int, tuple[float, int]](), set[tuple[int, int]]()
+    least = float(threshold - ESTIMATE_ERRORS * np.sqrt(threshold * (1 - threshold) / signed.shape[1]))
+    joined, links = Components(len(signed)), dict[int, tuple[float, int]]()
+    refused: set[tuple[int, int]] = set()  # of small buckets: a pair may stand in one per band
     for members in buckets(keys, groups):
-        for i, others in _candidates(signed, members, joined, float(least)):
-            for j in others:
-                if (i, j) in refused or joined.root(i) == joined.root(j):
-                    continue
-                value = similarity(i, j)
-                if value < threshold:
-                    refused.add((i, j))
-                    continue
+        roots = np.array([joined.root(i) for i in members.tolist()])
+        if (roots == roots[0]).all():
+            continue
+        bucket = _Bucket(members, shingles_of) if len(members) > _LARGE else None
+        for at in range(len(members) - 1):
+            i = int(members[at])
+            others = at + 1 + np.flatnonzero(roots[at + 1 :] != roots[at])
+            if others.size:
+                others = others[(signed[members[others]] == signed[i]).mean(axis=1) >= least]
+            if bucket is None:
+                others = np.array([j for j in others.tolist() if (i, int(members[j])) not in refused], dtype=np.int64)
+            if not others.size:
+                continue
+            if bucket is None:
+                own = shingles_of(i)
+                values = np.array([jaccard(own, shingles_of(int(members[j]))) for j in others])
+                refused.update((i, int(members[j])) for j in others[values < threshold])
+            else:
+                values = bucket.compare(at, others)
+            found = values >= threshold
+            for j, value in zip(members[others[found]].tolist(), values[found].tolist(), strict=True):
                 joined.join(i, j)
                 for one, other in ((i, j), (j, i)):
                     links[one] = max(links.get(one, (0.0, 0)), (value, other), key=lambda link: (link[0], -link[1]))
-    return list(_repeats(joined.roots(), links, similarity, threshold))
+            if found.any():
+                together = np.append(roots[others[found]], roots[at])
+                roots[np.isin(roots, together)] = together.min()
+    return list(_repeats(joined.roots(), links, shingles_of, threshold))
 
 
-def _candidates(signed: Signatures, members: Rows, joined: Components, least: float) -> Iterator[tuple[int, list[int]]]:
-    """A document of a bucket and those after it that it may repeat, each with each until they are connected."""
-    n_joins = -1
-    roots = members
-    for at in range(len(members) - 1):
-        if n_joins != joined.n_joins:
-            n_joins = joined.n_joins
-            roots = np.array([joined.root(i) for i in members.tolist()])
-        ahead = roots[at:] != roots[at]
-        if not ahead.any():
-            if (roots[at:] == roots[-1]).all():
-                return
-            continue
-        others = members[at:][ahead]
-        agree = (signed[others] == signed[members[at]]).mean(axis=1)
-        yield int(members[at]), others[agree >= least].tolist()
+class _Bucket:
+    """Documents whose shingles are numbered, so that one is compared with many at a time."""
+
+    def __init__(self, members: Rows, shingles_of: ShinglesOf) -> None:
+        sets = [shingles_of(i) for i in members.tolist()]
+        self._sizes = np.array([hashes.size for hashes in sets])
+        _, codes, counts = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
+        shared = counts > 1  # what one document alone has is in no intersection
+        number = np.cumsum(shared, dtype=np.int32) - np.int32(1)
+        parts = np.split(codes, np.cumsum(self._sizes)[:-1])
+        self._codes = [number[part[shared[part]]] for part in parts]
+        self._n_codes = int(shared.sum())
+
+    def compare(self, at: int, others: Rows) -> npt.NDArray[np.float64]:
+        """Exact similarities of one document and others, all by their places in the bucket."""
+        is_mine = np.zeros(self._n_codes + 1, dtype=np.int32)
+        is_mine[self._codes[at]] = 1
+        picked = [self._codes[j] for j in others.tolist()]
+        begins = np.cumsum([0, *(codes.size for codes in picked)])
+        hits = np.append(is_mine[np.concatenate(picked)], np.int32(0))  # so that an empty last part has a beginning
+        n_common = np.where(np.diff(begins) > 0, np.add.reduceat(hits, begins[:-1]), 0)
+        similarities: npt.NDArray[np.float64] = n_common / (self._sizes[others] + self._sizes[at] - n_common)
+        return similarities
 
 
 def _repeats(
-    roots: Rows, links: dict[int, tuple[float, int]], similarity: Similarity, threshold: float
+    roots: Rows, links: dict[int, tuple[float, int]], shingles_of: ShinglesOf, threshold: float
 ) -> Iterator[Repeat]:
     for dropped in np.flatnonzero(roots != np.arange(len(roots))).tolist():
         kept = int(roots[dropped])
         linked_similarity, linked = links[dropped]
-        value = linked_similarity if linked == kept else similarity(kept, dropped)
+        value = linked_similarity if linked == kept else jaccard(shingles_of(kept), shingles_of(dropped))
         if value >= threshold:
             linked_similarity, linked = value, kept
         yield Repeat(kept, dropped, value, linked, linked_similarity)

@@ -8,7 +8,7 @@ to the cluster stands beside it. Equal texts are folded first. The order of the 
 MinHash only proposes; the similarity is exact (up to collisions of 64-bit hashes). A signature depends on the text and
 on the scheme alone, so it is stored and made once. Shingle sets of candidates lie in a file while they are compared:
 nothing here holds the texts of all rows. Not covered: paraphrase, and texts equal but for their numbers where few
-shingles hold a number (of statements the numbers must be the same: `number_groups`).
+shingles hold a number (of statements the numbers and the golds must be the same: `problem_groups`).
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.vocabulary import Shingle
-from warehouse.clusters import find_repeats, in_buckets, jaccard
+from warehouse.clusters import find_repeats, in_buckets
 from warehouse.minhash import SEED, Signatures, band_keys, choose_bands, signatures
 from warehouse.texts import Hashes, Rows, character_ngrams, word_ngrams
 
@@ -144,9 +144,7 @@ def duplicate_pairs(
         for part in read_texts(ids.gather(wanted)) if len(wanted) else ():
             numbers = [number_of[row] for row in part["row_id"].to_list()]
             sets.add(numbers, shingle_sets(part["text"].str.to_lowercase().str.strip_chars(), rule))
-        repeats = find_repeats(
-            matrix, keys, lambda i, j: jaccard(sets[i], sets[j]), threshold=rule.similarity, groups=codes
-        )
+        repeats = find_repeats(matrix, keys, sets.__getitem__, threshold=rule.similarity, groups=codes)
     near = pl.DataFrame(
         [(r.dropped, r.kept, r.similarity, r.linked, r.linked_similarity) for r in repeats],
         schema={
@@ -197,9 +195,30 @@ def shingle_sets(texts: pl.Series, rule: Rule) -> list[Hashes]:
     return [np.unique(part) for part in np.split(hashes, np.searchsorted(rows, np.arange(1, len(texts))))]
 
 
-def number_groups(texts: pl.Series) -> pl.Series:
-    """A value per text that is equal where the texts hold the same numbers, in whatever order."""
-    return texts.str.extract_all(r"\d+(?:\.\d+)?").list.sort().list.join(" ")
+def problem_groups(statements: pl.Series, golds: pl.Series) -> pl.Series:
+    r"""A value per problem, equal where two that look alike may be one: the same numbers, and the same gold.
+
+    Many problems of one text and the same numbers ask for something else ("minimum" or "maximum", "red" or "blue").
+    Their golds tell them apart. Numbers count in whatever order; of a gold its digits and signs count, or its letters
+    where it has no digit, LaTeX commands aside, so that `72`, `072` and `72^\circ` are the same. Problems of equal
+    statements are in one group, whatever their golds.
+
+    Args:
+        statements: No nulls.
+        golds: In the same order; null for what is judged by tests.
+    """
+    plain = pl.col("gold").fill_null("").str.to_lowercase().str.replace_all(r"\\[a-z]+", " ")
+    digits = plain.str.replace_all(r"\b0+(\d)", "${1}").str.replace_all(r"[^-\d]", "")
+    letters = plain.str.replace_all(r"[^\p{L}]", "")
+    asked = pl.col("text").str.to_lowercase().str.strip_chars()
+    frame = pl.DataFrame({"text": statements, "gold": golds}, schema={"text": pl.String, "gold": pl.String})
+    return frame.select(
+        pl.concat_str(
+            pl.col("text").str.extract_all(r"\d+(?:\.\d+)?").list.sort().list.join(" "),
+            pl.when(digits.str.contains(r"\d")).then(digits).otherwise(letters).first().over(asked),
+            separator="\n",
+        )
+    ).to_series()
 
 
 class ShingleFile:

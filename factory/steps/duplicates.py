@@ -14,7 +14,7 @@ from factory.run import Run
 from factory.steps.reading import query_table, stream_tables
 from schemas.tables import DUPLICATE_PAIRS, SIGNATURES
 from schemas.vocabulary import Subject
-from warehouse.duplicates import Rule, duplicate_pairs, number_groups, sign
+from warehouse.duplicates import Rule, duplicate_pairs, problem_groups, sign
 from warehouse.texts import model_text
 
 ROWS_AT_ONCE = 4_096
@@ -31,7 +31,7 @@ ReadTexts = Callable[[pl.Series], Iterable[pl.DataFrame]]
 
 
 def mark_duplicate_statements(run: Run, ui: Reporter) -> None:
-    """Fill derived.duplicate_pairs with the problems that repeat an earlier one of the run, with the same numbers."""
+    """Fill derived.duplicate_pairs with the problems that repeat an earlier one: the same numbers and gold."""
     threshold = run.recipe.duplicates.statement_similarity
     _store(run, Subject.STATEMENT, None)
     if threshold is None:
@@ -45,7 +45,10 @@ def mark_duplicate_statements(run: Run, ui: Reporter) -> None:
         for part in pl.DataFrame({"row_id": wanted}).iter_slices(ROWS_AT_ONCE):
             yield part.with_columns(text=pl.Series([statements[row] for row in part["row_id"]], dtype=pl.String))
 
-    groups = number_groups(pl.Series([statements[row] for row in ids], dtype=pl.String))
+    groups = problem_groups(
+        pl.Series([statements[row] for row in ids], dtype=pl.String),
+        pl.Series([run.problems[row].gold_answer for row in ids], dtype=pl.String),
+    )
     _mark(run, ui, Subject.STATEMENT, threshold, ids, texts, groups)
 
 
