@@ -120,7 +120,7 @@ def test_the_funnel_balances_and_says_where_each_row_went(built: tuple[Path, Any
                           "raw.trajectories where line in (1, 4, 6) order by all").fetchall()  # fmt: skip
     assert tuple(step for step, *_ in funnel) == STEPS
     assert all(n_in == kept + dropped for _, n_in, kept, dropped in funnel)
-    assert dict((step, (n_in, kept)) for step, n_in, kept, _ in funnel)["rollout"] == (6 * n, 6 * n)
+    assert {step: (n_in, kept) for step, n_in, kept, _ in funnel}["rollout"] == (6 * n, 6 * n)
     assert reasons == {"wrong_answer": 2 * n, "no_tool_success": 2 * n, "duplicate": n, None: n}
     assert sorted(claims, key=str) == [
         (False, "wrong", n), (None, "correct", n), (True, "correct", 3 * n), (True, "wrong", n)
