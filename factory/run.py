@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Run:
     ids: RecipeIds
     run_id: str
 
-    @property
+    @cached_property
     def params(self) -> Params:
         """Parameters of the SQL models."""
         return run_params(self.build, self.recipe, self.ids, self.run_id)

@@ -35,9 +35,9 @@ def memory_gb() -> float:
     return max(min(machine, group) / 1e9 * SHARE_OF_MACHINE, LEAST_GB)
 
 
-def open_database(path: Path | None, home: Path) -> duckdb.DuckDBPyConnection:
+def open_database(path: Path | None, home: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """A database in memory (or in a file) that spills into the home; nothing is made there before it has to."""
-    con = duckdb.connect(str(path) if path else ":memory:")
+    con = duckdb.connect(str(path) if path else ":memory:", read_only=read_only)
     n_gb = memory_gb()
     con.execute(f"set memory_limit = '{n_gb:.2f}GB'")
     con.execute(f"set threads = {max(1, min(os.cpu_count() or 1, int(n_gb / GB_PER_THREAD)))}")
@@ -55,7 +55,9 @@ def _process(folder: Path) -> str:
     return folder.name.removeprefix(SPILL).partition("-")[0]
 
 
-def attach(con: duckdb.DuckDBPyConnection, table: Table, shards: Sequence[Path], *, copied: bool) -> None:
+def attach(
+    con: duckdb.DuckDBPyConnection, table: Table, shards: Sequence[Path], *, copied: bool, known_unique: bool
+) -> bool:
     """Make a stored table of its shards: of rows with one key the newest counts.
 
     Newest is the latest `created_at`. Tables without one never get two different rows of one key: each of their rows
@@ -66,6 +68,10 @@ def attach(con: duckdb.DuckDBPyConnection, table: Table, shards: Sequence[Path],
         table: Its name may have no table yet.
         shards: Its files; none make an empty table.
         copied: Whether its rows are to be in the database, or only seen through it.
+        known_unique: Whether every key of these very files is known to stand once.
+
+    Returns:
+        Whether it does.
     """
     con.execute(f"create schema if not exists {table.name.split('.')[0]}")
     if not shards:
@@ -73,12 +79,12 @@ def attach(con: duckdb.DuckDBPyConnection, table: Table, shards: Sequence[Path],
         con.register("empty", empty)
         con.execute(f"create table {table.name} as from empty")
         con.unregister("empty")
-        return
+        return True
     files = f"[{', '.join(literal(str(path)) for path in shards)}]"
     kind = "table" if copied else "view"
-    if not _has_repeated_keys(con, table, files):
+    if known_unique or not _has_repeated_keys(con, table, files):
         con.execute(f"create {kind} {table.name} as from read_parquet({files})")
-        return
+        return True
     older = f"superseded.{table.name.replace('.', '_')}"
     newest = "created_at desc, " if any(c.name == "created_at" for c in table.columns) else ""
     source = f"read_parquet({files}, filename = true, file_row_number = true)"
@@ -91,6 +97,7 @@ def attach(con: duckdb.DuckDBPyConnection, table: Table, shards: Sequence[Path],
         f"create {kind} {table.name} as select * exclude (filename, file_row_number) from {source} "
         f"anti join {older} using (filename, file_row_number)"
     )
+    return False
 
 
 def _has_repeated_keys(con: duckdb.DuckDBPyConnection, table: Table, files: str) -> bool:

@@ -31,6 +31,8 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._unique: dict[str, list[tuple[Path, int, int]]] = {}
+        """By table, the files whose keys were found to stand once: a build connects many times."""
 
     @property
     def database(self) -> Path:
@@ -47,13 +49,14 @@ class Store:
 
     def tidy(self) -> None:
         """Remove the hidden drafts that killed writers left. Only for who holds the home's lock."""
-        drafts = [
-            draft
-            for pattern in (".draft-*", "raw/*/.draft-*", "derived/*/.draft-*", "models/.draft-*")
-            for draft in self.home.glob(pattern)
-        ]
-        for folder in (*drafts, *abandoned_spills(self.home)):
+        for folder in self.left_behind():
             shutil.rmtree(folder, ignore_errors=True)
+
+    def left_behind(self) -> list[Path]:
+        """Hidden folders of writers that were killed: drafts, and rows that were spilled."""
+        places = ("", "raw/*/", "derived/*/", "models/", "pulled/*/")
+        drafts = [draft for place in places for draft in self.home.glob(f"{place}.draft-*")]
+        return [*drafts, *abandoned_spills(self.home)]
 
     def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as one shard. Rows must have exactly the table's columns.
@@ -103,7 +106,7 @@ class Store:
             try:
                 for table in STORED_TABLES.values():
                     if path is None or table.is_published:
-                        attach(con, table, self.shards(table), copied=path is not None)
+                        self._attach(con, table, copied=path is not None)
                 if path is not None:
                     con.execute("drop schema if exists superseded cascade")
                 yield con
@@ -111,6 +114,16 @@ class Store:
                 if damaged := self._damaged():
                     raise damaged from error
                 raise
+
+    def _attach(self, con: duckdb.DuckDBPyConnection, table: Table, *, copied: bool) -> None:
+        shards = self.shards(table)
+        try:
+            files = [(path, stat.st_size, stat.st_mtime_ns) for path in shards for stat in (path.stat(),)]
+        except OSError:  # it went meanwhile, which reading it says better
+            files = []
+        known = bool(files) and self._unique.pop(table.name, None) == files
+        if attach(con, table, shards, copied=copied, known_unique=known):
+            self._unique[table.name] = files
 
     def _damaged(self) -> HomeError | None:
         """What to say of the first shard that is no whole Parquet file of its table; None where all are."""
@@ -171,14 +184,12 @@ class Store:
                 f"{self.home} holds no warehouse yet.\n  next:  factory build d_seed, or name another --home"
             )
         try:
-            con = duckdb.connect(str(self.database), read_only=True)
+            return open_database(self.database, self.home, read_only=True)
         except duckdb.Error as error:
             raise HomeError(
                 f"cannot open {self.database}: {error}\n"
                 f"  next:   delete that file and give your last build command again; it is rebuilt from the shards"
             ) from error
-        con.execute("set timezone = 'UTC'")
-        return con
 
 
 def fetch(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from factory.imports.transcript import VERSION, Transcript, read_transcript
 from factory.imports.turns import UnusableChatError, read_turns
 from factory.problems import LoadedProblems, report, source_name
 from factory.problems import files as problem_files
-from factory.problems.rows import SURE_AFTER_ROWS, Bad, BadRow, Rejected, advice, excerpt, problem_of
+from factory.problems.rows import Bad, BadRow, Rejected, Watch, advice, excerpt, problem_of
 from factory.settings import fingerprint
 from schemas.errors import ProblemsError, RecipeError
 from schemas.recipe import Imported, Problems, Source
@@ -155,27 +155,23 @@ class _File:
 
     def rows(self) -> Iterator[ImportedRow]:
         path = self._base / Path(str(self._source.path)).expanduser()
-        unseen, columns, n_rows = set(self._columns.values()), dict[str, None](), 0
+        watch = Watch(self._columns.values())
         try:
             for line, row in islice(problem_files.read_rows(path), self._source.limit):
                 if isinstance(row, Bad):
                     self.rejected.append(Rejected(line, row))
                     continue
-                n_rows += 1
-                if unseen:
-                    unseen -= row.keys()
-                    columns |= dict.fromkeys(row)
-                    if unseen and n_rows == SURE_AFTER_ROWS:
-                        break
+                if not watch.goes_on(row):
+                    break
                 try:
                     yield self._row(line, row)
                 except BadRow as bad:
                     reason, detail = bad.args
                     shown = excerpt(json.dumps(row, ensure_ascii=False, default=str)[:1000])
                     self.rejected.append(Rejected(line, Bad(reason, detail, shown)))
-            if n_rows and unseen:
+            if watch.is_wrong:
                 self.rejected = [r for r in self.rejected if r.bad.reason is not RejectReason.MISSING_COLUMN]
-                raise ProblemsError(advice(self._columns, unseen, list(columns)))
+                raise ProblemsError(advice(self._columns, watch.unseen, list(watch.columns)))
         except ProblemsError as error:
             self.error = error
 

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from factory.problems.formats import CODE_FORMATS, OPTIONAL, REQUIRED, columns_of
-from factory.problems.rows import Bad, Rejected, Row, WrongColumns, excerpt, normalise
+from factory.problems.rows import Bad, Rejected, Row, Watch, WrongColumns, excerpt, normalise
 from schemas.errors import ProblemsError, RecipeError
 from schemas.recipe import Source
 from schemas.records import Problem
 from schemas.vocabulary import ProblemFormat, RejectReason
 
-_SURE_AFTER_ROWS = 1_000
 _LICENCES = ("licence", "license")
 
 
@@ -47,16 +46,13 @@ def check_code_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: st
         WrongColumns: no row, or none of the first 1,000, has a required column.
     """
     chosen = columns_of(_format(source), source.map)
-    unseen, columns, n_rows = {chosen[ours] for ours in REQUIRED[_format(source)]}, dict[str, None](), 0
+    watch = Watch(chosen[ours] for ours in REQUIRED[_format(source)])
     seen: dict[str, int] = {}
     for line, row in rows:
         if isinstance(row, Bad):
             yield Rejected(line, row)
             continue
-        n_rows += 1
-        unseen -= row.keys()
-        columns |= dict.fromkeys(row)
-        if unseen and n_rows == _SURE_AFTER_ROWS:
+        if not watch.goes_on(row):
             break
         made = _problem(row, source, name, chosen)
         if isinstance(made, Problem):
@@ -64,11 +60,11 @@ def check_code_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: st
             if first != line:
                 made = _bad(row, RejectReason.DUPLICATE, f"same statement as line {first}")
         yield Rejected(line, made) if isinstance(made, Bad) else made
-    if n_rows and unseen:
+    if watch.is_wrong:
         raise WrongColumns(
-            f"no row has the column {' nor '.join(repr(c) for c in sorted(unseen))}, which format '{source.format}' "
-            f"needs.\n  columns: {', '.join(list(columns)[:40])}\n"
-            f"  next:    {' '.join(f'--map {ours}=COLUMN' for ours, c in chosen.items() if c in unseen)}"
+            f"no row has the column {' nor '.join(repr(c) for c in sorted(watch.unseen))}, "
+            f"which format '{source.format}' needs.\n  columns: {', '.join(list(watch.columns)[:40])}\n"
+            f"  next:    {' '.join(f'--map {ours}=COLUMN' for ours, c in chosen.items() if c in watch.unseen)}"
         )
 
 

@@ -149,6 +149,29 @@ class BadRow(Exception):
     """Ends the check of one row: a reason and its detail."""
 
 
+class Watch:
+    """Watches the rows of a source for required columns that none of them has."""
+
+    def __init__(self, required: Iterable[str]) -> None:
+        self.unseen = set(required)
+        self.columns: dict[str, None] = {}
+        """Those that there are, while some are unseen."""
+        self.n_rows = 0
+
+    def goes_on(self, row: Mapping[str, Any]) -> bool:
+        """Count a row; False where so many lack a column that the others need not be read."""
+        self.n_rows += 1
+        if self.unseen:
+            self.unseen -= row.keys()
+            self.columns |= dict.fromkeys(row)
+        return not self.unseen or self.n_rows < SURE_AFTER_ROWS
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether there were rows, and none had some column."""
+        return bool(self.n_rows and self.unseen)
+
+
 def check_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: str) -> Iterator[Problem | Rejected]:
     """Check rows one by one, lazily: rows that nobody asks for are never read.
 
@@ -162,17 +185,13 @@ def check_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: str) ->
     """
     check_map(source)
     required = {"statement": "statement", "gold_answer": "gold_answer"} | source.map
-    unseen, columns, seen, n_rows = set(required.values()), dict[str, None](), _Seen(), 0
+    watch, seen = Watch(required.values()), _Seen()
     for line, row in rows:
         if isinstance(row, Bad):
             yield Rejected(line, row)
             continue
-        n_rows += 1
-        if unseen:
-            unseen -= row.keys()
-            columns |= dict.fromkeys(row)
-            if unseen and n_rows == SURE_AFTER_ROWS:
-                break
+        if not watch.goes_on(row):
+            break
         try:
             problem = problem_of(row, source, name, required)
             seen.check(line, problem.statement, problem.gold_answer or "")
@@ -181,8 +200,8 @@ def check_rows(rows: Iterable[tuple[int, Row]], source: Source, *, name: str) ->
             yield Rejected(line, Bad(reason, detail, excerpt(json.dumps(row, ensure_ascii=False, default=str))))
         else:
             yield problem
-    if n_rows and unseen:
-        raise WrongColumns(advice(required, unseen, list(columns)))
+    if watch.is_wrong:
+        raise WrongColumns(advice(required, watch.unseen, list(watch.columns)))
 
 
 def problem_of(row: Mapping[str, Any], source: Source, name: str, required: Mapping[str, str]) -> Problem:

@@ -16,13 +16,7 @@ from factory.release.pull import locate
 from factory.release.row_files import check_ending, write_rows
 from factory.replay.environment import Environment, environment_of, limits_of
 from factory.replay.experiments import Laboratory
-from factory.replay.rows import (
-    CALLS_HASH,
-    PER_SLOT,
-    WORST_FIRST,
-    Where,
-    replay_rows,
-)
+from factory.replay.rows import CALLS_HASH, PER_SLOT, REPLAYED, WORST_FIRST, Where, replay_rows
 from factory.sandbox.pool import open_sandbox
 from factory.workbench import n_cores
 from schemas.errors import SnapshotError
@@ -87,7 +81,7 @@ def replay_snapshot(
 
 
 _NEWEST = (
-    "select * from derived.replays where environment_id like '{rules}/%' "
+    "select * from derived.replays where starts_with(environment_id, '{rules}/') "
     "qualify row_number() over (partition by trajectory_id, calls_hash order by replayed_at desc) = 1"
 )
 _FOUND = (
@@ -119,14 +113,7 @@ async def _replay_missing(
     store: Store, folder: Path, recipe: Recipe, environment: Environment, ui: Reporter, *, fresh: bool, trust: bool
 ) -> None:
     """Replay the rows that have no result yet."""
-    known = (
-        "false"
-        if fresh
-        else (
-            f"exists (select 1 from derived.replays as r where r.trajectory_id = s.trajectory_id "
-            f"and r.calls_hash = s.calls_hash and r.environment_id like '{environment.rules}/%')"
-        )
-    )
+    known = "false" if fresh else REPLAYED.format(row="s", rules=environment.rules)
     with store.connect() as con:
         _attach_rows(con, folder)
         rows = f"from snapshot_calls as s where not {known}"

@@ -32,6 +32,11 @@ CALLS_HASH = """md5(
     || to_json([s.text for s in {row}.segments if s.origin = 'tool'])::varchar
 )"""
 """SQL: what is recorded of a row's calls, and shown in its text. marts.replays says the same."""
+REPLAYED = """exists (
+    select 1 from derived.replays as r where r.trajectory_id = {row}.trajectory_id
+    and r.calls_hash = {row}.calls_hash and starts_with(r.environment_id, '{rules}/')
+)"""
+"""SQL: whether a row with a calls_hash has a result in an environment, at whatever level."""
 WORST_FIRST = tuple(reversed(OutputDifference))
 
 

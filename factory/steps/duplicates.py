@@ -23,10 +23,6 @@ TEXTS = {
     Subject.CODE: ("tool_calls", pl.col("tool_calls").list.eval(pl.element().struct.field("code")).list.join("\n")),
 }
 """Of a trajectory: the column that a subject is made of, and how."""
-_LIVE = (
-    "from intermediate.trajectories_live as l where not exists (select 1 from derived.duplicate_pairs as d "
-    "where d.run_id = $run_id and d.dropped_id = l.trajectory_id and d.subject = 'response')"
-)
 ReadTexts = Callable[[pl.Series], Iterable[pl.DataFrame]]
 
 
@@ -62,8 +58,12 @@ def mark_duplicates(run: Run, ui: Reporter) -> None:
         _store(run, subject, None)
         if threshold is None:
             continue
-        live = _LIVE.replace("$run_id", f"'{run.run_id}'")
-        rows = query_table(run, f"select trajectory_id, problem_id {live} order by n_tokens_model, trajectory_id")
+        rows = query_table(
+            run,
+            "select trajectory_id, problem_id from intermediate.trajectories_live as l where not exists "
+            f"(select 1 from derived.duplicate_pairs as d where d.run_id = '{run.run_id}' and d.subject = 'response' "
+            "and d.dropped_id = l.trajectory_id) order by n_tokens_model, trajectory_id",
+        )
         groups = None if settings.across_problems else pl.Series(rows["problem_id"])
         column, text = TEXTS[subject]
 
@@ -88,8 +88,12 @@ def _mark(
     """Sign what has no signature, compare all; `ids` are in order of preference."""
     settings = run.recipe.duplicates
     rule = Rule(settings.shingle, settings.shingle_size, settings.num_perm, threshold)
-    own = f"where subject = '{subject}' and scheme = '{rule.scheme}'"
-    known = pl.Series(query_table(run, f"select row_id from derived.signatures {own}")["row_id"])
+    wanted = pa.table({"row_id": ids.to_arrow()})
+    own = (
+        "from derived.signatures as s semi join wanted on wanted.row_id = s.row_id "
+        f"where s.subject = '{subject}' and s.scheme = '{rule.scheme}'"
+    )
+    known = pl.Series(query_table(run, f"select s.row_id {own}", wanted=wanted)["row_id"])
     missing = ids.filter(~ids.is_in(known.implode()))
     with ui.step(f"{subject} signatures", len(missing), "texts") as advance:
         for part in texts(missing) if len(missing) else ():
@@ -98,7 +102,7 @@ def _mark(
                 SIGNATURES, signed.with_columns(subject=pl.lit(str(subject)), scheme=pl.lit(rule.scheme)).to_arrow()
             )
             advance(len(part))
-    stored = query_table(run, f"select row_id, text_hash, n_shingles, signature from derived.signatures {own}")
+    stored = query_table(run, f"select s.row_id, s.text_hash, s.n_shingles, s.signature {own}", wanted=wanted)
     ordered = pl.DataFrame({"row_id": ids}).join(pl.DataFrame(stored), on="row_id", how="left", maintain_order="left")
     _store(run, subject, duplicate_pairs(ordered, rule, texts, run.store.home, groups))
 

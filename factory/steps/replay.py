@@ -3,7 +3,7 @@
 from factory.progress import Reporter
 from factory.replay.environment import environment_of, limits_of
 from factory.replay.experiments import Laboratory
-from factory.replay.rows import CALLS_HASH, PER_SLOT, Where, replay_rows
+from factory.replay.rows import CALLS_HASH, PER_SLOT, REPLAYED, Where, replay_rows
 from factory.run import Run
 from factory.steps.reading import query, stream
 from factory.workbench import Workbench, n_cores
@@ -28,11 +28,7 @@ async def replay_selected(run: Run, bench: Workbench, ui: Reporter) -> None:
         return
     environment = environment_of(run.recipe)
     hashed = f"select t.trajectory_id, t.sandbox, t.segments, t.tool_calls, {CALLS_HASH.format(row='t')} as calls_hash"
-    missing = (
-        f"from ({hashed} {_CHOSEN}) as c where not exists (select 1 from derived.replays as r "
-        "where r.trajectory_id = c.trajectory_id and r.calls_hash = c.calls_hash "
-        f"and r.environment_id like '{environment.rules}/%')"
-    )
+    missing = f"from ({hashed} {_CHOSEN}) as c where not {REPLAYED.format(row='c', rules=environment.rules)}"
     n = query(run, f"select count(*) as n {missing}")[0]["n"]
     if not n:
         return

@@ -13,6 +13,7 @@ from factory.versions.frozen import frozen, stories
 from schemas.errors import FactoryError, SnapshotError
 from schemas.records import Manifest
 from schemas.vocabulary import DropReason
+from warehouse.attach import literal
 from warehouse.snapshots import read_manifest
 from warehouse.store import fetch
 
@@ -88,8 +89,8 @@ def _compare(con: duckdb.DuckDBPyConnection, old: Path, new: Path) -> tuple[int,
     """Rows that are not the same. Hashes stand for the rows, so that no text leaves the database."""
     names: list[list[str]] = []
     for side, folder in (("old", old), ("new", new)):
-        files = str(folder / "data" / "*.parquet").replace("'", "''")
-        con.execute(f"create view {side}_rows as select * from read_parquet('{files}')")
+        files = literal(str(folder / "data" / "*.parquet"))
+        con.execute(f"create view {side}_rows as select * from read_parquet({files})")
         names.append([row[0] for row in con.execute(f"describe {side}_rows").fetchall()])
     both = [name for name in names[0] if name in names[1]]
     hashes = ", ".join(f'hash("{name}")' for name in both)

@@ -30,6 +30,7 @@ from schemas.tables import (
     IMPORTED_ROWS,
     PROBLEMS,
     REPAIRS,
+    REPLAYS,
     RUN_PROBLEMS,
     RUNS,
     SIGNALS,
@@ -39,6 +40,7 @@ from schemas.tables import (
     VERDICTS,
     Table,
 )  # fmt: skip
+from warehouse.attach import literal
 from warehouse.files import locked, write_atomically
 from warehouse.inputs import KEPT, MEMBERS, members, sha256_of
 from warehouse.snapshots import MANIFEST, read_manifest
@@ -54,6 +56,7 @@ NEEDED = {
     VERDICTS.name: "trajectory_id in (select trajectory_id from kept_trajectories) and "
     "(recipe_id in (select id from kept_ids) or trajectory_id in (select trajectory_id from of_evaluations))",
     SIGNALS.name: "trajectory_id in (select trajectory_id from kept_trajectories)",
+    REPLAYS.name: "trajectory_id in (select trajectory_id from kept_trajectories)",
     REPAIRS.name: "trajectory_id in (select trajectory_id from kept_trajectories)",
     IMPORTED_ROWS.name: "trajectory_id in (select trajectory_id from kept_trajectories)",
     SIGNATURES.name: "row_id in (select trajectory_id from kept_trajectories union all "
@@ -90,7 +93,7 @@ def collect_garbage(home: Path, *, apply: bool) -> list[Removal]:
     store = Store(home)
     with locked(home) if apply or home.exists() else nullcontext():
         manifests = [read_manifest(path.parent) for path in sorted(home.glob(f"snapshots/*/v*/{MANIFEST}"))]
-        found = [*_drafts(home), *_journals(store)]
+        found = [*_drafts(store), *_journals(store)]
         with store.connect() as con:
             _mark_kept(con, manifests)
             plans = [plan for name in NEEDED for plan in _plans(con, store, _table(name), manifests)]
@@ -187,7 +190,7 @@ def _hash(digests: list[str]) -> str:
 
 def _needed(table: Table, paths: list[Path], what: str = "") -> str:
     """The needed rows of files, of each key the newest, as `Store.connect` reads them."""
-    files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    files = ", ".join(literal(str(path)) for path in paths)
     newest = "created_at desc, " if "created_at" in table.arrow_schema.names else ""
     columns = ", ".join(table.arrow_schema.names)
     rows = (
@@ -248,10 +251,9 @@ def _unneeded_copies(store: Store, manifests: list[Manifest]) -> list[Path]:
     return [path for path in copies if path.stem.removeprefix(KEPT) not in named]
 
 
-def _drafts(home: Path) -> Iterator[tuple[str, str, list[Path]]]:
-    places = ("", "raw/*/", "derived/*/", "models/", "snapshots/*/", "pulled/*/")
-    if drafts := [path for place in places for path in home.glob(f"{place}.draft-*")]:
-        yield "hidden drafts", "their writers were killed", drafts
+def _drafts(store: Store) -> Iterator[tuple[str, str, list[Path]]]:
+    if folders := store.left_behind():
+        yield "hidden drafts", "their writers were killed", folders
 
 
 def _journals(store: Store) -> Iterator[tuple[str, str, list[Path]]]:
